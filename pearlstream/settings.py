@@ -1,0 +1,128 @@
+"""Settings: the page that names every one of them, from the environment and a TOML file.
+
+Names: prefix `PEARLSTREAM_`, nested with `__` (`PEARLSTREAM_KAFKA__PREFIX`). The TOML file
+(`pearlstream.toml` in the working folder, or the path in `PEARLSTREAM_SETTINGS`) has the same keys in
+tables; the environment wins.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pearlstream.errors import SettingsError
+
+
+class Kafka(BaseModel):
+    """The broker."""
+
+    model_config = {"extra": "forbid"}
+    bootstrap_servers: str = Field("", description="host:port,...; empty: start the embedded broker")
+    prefix: str = Field("pearl.", description="put before every topic and group name", pattern=r"^[a-z0-9._-]{0,40}$")
+    partitions: int = Field(6, description="partitions of every partitioned topic", ge=1, le=512)
+
+
+class ClickHouse(BaseModel):
+    """The store."""
+
+    model_config = {"extra": "forbid"}
+    url: str = Field("", description="http(s)://host:port; empty: start the embedded store")
+    user: str = Field("default", description="user name")
+    password: SecretStr = Field(SecretStr(""), description="password")
+    database: str = Field("pearlstream", description="database", pattern=r"^[a-z][a-z0-9_]{0,62}$")
+
+
+class CatalogueSettings(BaseModel):
+    """The catalogue."""
+
+    model_config = {"extra": "forbid"}
+    overlays: list[Path] = Field(default_factory=list, description="folders laid over the shipped catalogue, in order")
+
+
+class Embedded(BaseModel):
+    """The embedded broker and store."""
+
+    model_config = {"extra": "forbid"}
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("pearlstream"), description="folder of the store, logs and run files"
+    )
+    broker_port: int = Field(0, description="0: any free port", ge=0, le=65_535)
+    store_port: int = Field(0, description="0: any free port", ge=0, le=65_535)
+
+
+class Worker(BaseModel):
+    """Stream processors."""
+
+    model_config = {"extra": "forbid"}
+    snapshot_mb: float = Field(64, description="megabytes read between snapshots of a partition", gt=0)
+    snapshot_frames: int = Field(2000, description="records read between snapshots of a partition", ge=1)
+    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics on 127.0.0.1; 0: any free port")
+
+
+class Sink(BaseModel):
+    """ClickHouse writer."""
+
+    model_config = {"extra": "forbid"}
+    flush_s: float = Field(1.0, description="seconds between cuts", gt=0, le=60)
+    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics on 127.0.0.1; 0: any free port")
+
+
+class Logging(BaseModel):
+    """Log lines."""
+
+    model_config = {"extra": "forbid"}
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level shown")
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="PEARLSTREAM_", env_nested_delimiter="__", extra="forbid")
+    kafka: Kafka = Field(default_factory=Kafka)
+    clickhouse: ClickHouse = Field(default_factory=ClickHouse)
+    catalogue: CatalogueSettings = Field(default_factory=CatalogueSettings)
+    embedded: Embedded = Field(default_factory=Embedded)
+    worker: Worker = Field(default_factory=Worker)
+    sink: Sink = Field(default_factory=Sink)
+    log: Logging = Field(default_factory=Logging)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keyword arguments, then the environment, then the TOML file."""
+        del dotenv_settings, file_secret_settings
+        path = Path(os.environ.get("PEARLSTREAM_SETTINGS", "pearlstream.toml"))
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
+
+
+def load_settings() -> Settings:
+    """The effective settings. Raises SettingsError that names the setting, what it got and what would do."""
+    named = os.environ.get("PEARLSTREAM_SETTINGS")
+    if named and not Path(named).is_file():
+        raise SettingsError(
+            f"the settings file {named} does not exist", remedy="mend or unset PEARLSTREAM_SETTINGS"
+        )
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "PEARLSTREAM_" + "__".join(str(part).upper() for part in first["loc"])
+        raise SettingsError(
+            f"setting {name}: {first['msg']}", remedy="`pearlstream doctor` lists all settings"
+        ) from None

@@ -1,0 +1,39 @@
+"""Topics: the page that names every one of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MIB = 1 << 20
+
+
+class Topic(NamedTuple):
+    """A topic role. `partitioned`: has the common number of partitions, otherwise one."""
+
+    role: str
+    meaning: str
+    partitioned: bool = True
+    compacted: bool = False
+    max_message_bytes: int = MIB
+
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("readings", "the outside world: frames from gateways and ticks, one log for all feeds"),
+    Topic("accepted", "clean readings: exactly one record per frame, each reading once", max_message_bytes=8 * MIB),
+    Topic("rollups", "partials per tick: the mergeable sums of each pane", max_message_bytes=8 * MIB),
+    Topic("indicators", "indicator rows: provisional, settled, corrected", max_message_bytes=8 * MIB),
+    Topic("alerts", "alert transitions"),
+    Topic("quarantine", "what could not be read, with position, reason and remedy"),
+    Topic("truth.labels", "what the simulator did: scenarios and faults", partitioned=False),
+    Topic("devices", "the device registry, in the order it grew", partitioned=False),
+    Topic("state.clock", "who drives time", partitioned=False),
+    Topic("state.admit", "snapshots of the stage admit", compacted=True, max_message_bytes=8 * MIB),
+    Topic("state.indicate", "snapshots of the stage indicate", compacted=True, max_message_bytes=8 * MIB),
+)
+
+ROLES: dict[str, Topic] = {topic.role: topic for topic in TOPICS}
+
+
+def topic_name(prefix: str, role: str) -> str:
+    """The broker's name of a topic role, `pearl.readings`. Raises KeyError for an unknown role."""
+    return prefix + ROLES[role].role
