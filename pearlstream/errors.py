@@ -1,14 +1,14 @@
 """What can go wrong, as words.
 
-    PearlstreamError                  everything we raise on purpose; says what, where, and the remedy
-    ├── CatalogueError                a declaration is wrong (file, key, line)
-    │   └── TermError                 a formula or term is outside the whitelist
-    ├── SettingsError                 a setting is missing, malformed or contradicts another
-    ├── ServiceError                  a part cannot be started or reached (broker, store, port, folder)
-    ├── FrameError                    bytes from outside cannot be read as a frame (carries a reason code)
-    ├── PositionError                 a source range contradicts what was applied: a bug of ours
-    ├── RegistryMissing               a tick names a device registry that has not arrived
-    └── DriverConflict                somebody else drives time under this prefix
+PearlstreamError                  everything we raise on purpose; says what, where, and the remedy
+├── CatalogueError                a declaration is wrong (file, key, line)
+│   └── TermError                 a formula or term is outside the whitelist
+├── SettingsError                 a setting is missing, malformed or contradicts another
+├── ServiceError                  a part cannot be started or reached (broker, store, port, folder)
+├── FrameError                    bytes from outside cannot be read as a frame (carries a reason code)
+├── PositionError                 a source range contradicts what was applied: a bug of ours
+├── RegistryMissing               a tick names a device registry that has not arrived
+└── DriverConflict                somebody else drives time under this prefix
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pearlstream.position import Source
 
@@ -76,6 +76,20 @@ class Fold(Protocol[State]):
 
     def unpack(self, blob: bytes) -> State:
         """Inverse of `pack`. Raises ValueError if the blob is of another fold, version or is torn."""
+        ...
+
+
+@runtime_checkable
+class Refuses(Protocol[State]):
+    """What a fold that writes `quarantine` also offers: outputs for a record on which its `apply` raises."""
+
+    def refuse(self, state: State, record: Record, error: Exception) -> tuple[State, list[Output]]:
+        """Fold a record without looking inside: quarantine `internal_error`, and whatever keeps its chains whole.
+
+        Called with the state before the record and with nothing else in the batch; must not raise. The record
+        makes `apply` raise again after a restart, so the outputs must depend on nothing but state and record
+        (of `error`, its type is stable, its text may not be).
+        """
         ...
 
 

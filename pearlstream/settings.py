@@ -115,9 +115,7 @@ def load_settings() -> Settings:
     """The effective settings. Raises SettingsError that names the setting, what it got and what would do."""
     named = os.environ.get("PEARLSTREAM_SETTINGS")
     if named and not Path(named).is_file():
-        raise SettingsError(
-            f"the settings file {named} does not exist", remedy="mend or unset PEARLSTREAM_SETTINGS"
-        )
+        raise SettingsError(f"the settings file {named} does not exist", remedy="mend or unset PEARLSTREAM_SETTINGS")
     try:
         return Settings()
     except ValidationError as error:

@@ -90,9 +90,10 @@ class StaticSpec(Entry):
 
 
 class Fleet(Entry):
-    """How many devices a city has: `total` spread by weight, or max(`least`, round(`k` * sqrt(population in millions))).
+    """How many devices a city has: `total` spread by weight, or max(`least`, round(`k` * sqrt(population in millions)))
+    in each of `cities` (empty: in all).
 
-    `site_of`: devices at one site; `zones`: shares of core, suburb, rural.
+    `per_site`: devices at one site; `zones`: shares of core, suburb, rural.
     """
 
     k: float | None = Field(None, gt=0)
@@ -100,9 +101,7 @@ class Fleet(Entry):
     least: int = Field(2, ge=0)
     cities: tuple[CityCode, ...] = ()
     per_site: int = Field(1, ge=1)
-    zones: dict[Literal["core", "suburb", "rural"], float] = Field(
-        default_factory=lambda: {"core": 0.5, "suburb": 0.35, "rural": 0.15}
-    )
+    zones: dict[Identifier, float] = Field(default_factory=lambda: {"core": 0.5, "suburb": 0.35, "rural": 0.15})
 
 
 class Framing(Entry):
@@ -138,6 +137,12 @@ class Feed(Entry):
     def schema(self) -> str:  # type: ignore[override]
         """The value of the header `schema`: `traffic.flow@1`."""
         return f"{self.id}@{self.version}"
+
+    @property
+    def words(self) -> dict[str, tuple[str, ...]]:
+        """The words of each enumeration, measured or static."""
+        own = {name: spec.values for name, spec in self.fields.items() if spec.values}
+        return own | {name: spec.values for name, spec in self.static.items() if spec.values}
 
     @model_validator(mode="after")
     def _names(self) -> Feed:
@@ -330,9 +335,9 @@ class Indicator(Entry):
         for name in (*self.reduce, "expected", "devices", "panes", "population"):
             if name in self.measures:
                 raise ValueError(f"the measure name {name!r} is taken")
-        for name in (self.coverage, self.base):
-            if name is not None and name not in self.measures:
-                raise ValueError(f"no measure {name!r}")
+        for named in (self.coverage, self.base):
+            if named is not None and named not in self.measures:
+                raise ValueError(f"no measure {named!r}")
         return self
 
 

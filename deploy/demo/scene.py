@@ -1,0 +1,102 @@
+"""What the live view shows at one moment: plain data, gathered by `watch`, drawn by `view` and `plain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from typing import NamedTuple
+
+from pearlstream.catalogue import Catalogue, Scenario
+
+SEVERITY: Mapping[str, int] = {"RAISED": 3, "WATCH": 2, "OK": 1, "NODATA": 0}
+"""The states of an indicator, the one to look at first with the greatest number."""
+
+
+class Signal(NamedTuple):
+    """The newest window of one indicator in one city.
+
+    `before` is the value of the window before it. `dims` says of what it speaks where the indicator has
+    several series in a city and the worst one is shown.
+    """
+
+    value: float | None
+    state: str
+    maturity: str
+    window_end_ms: int
+    before: float | None = None
+    dims: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Whether the window may still change without any reading being late."""
+        return self.maturity == "provisional"
+
+
+class Lag(NamedTuple):
+    """How far a stage is behind: records between its mark and the end of the log, None while unknown."""
+
+    stage: str
+    records: int | None
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The numbers above the table: rates over the last seconds, totals of the run."""
+
+    produced: int = 0
+    accepted: int = 0
+    stored: int = 0
+    produced_per_s: float = 0.0
+    accepted_per_s: float = 0.0
+    stored_per_s: float = 0.0
+    freshness_p50_ms: float | None = None
+    freshness_p99_ms: float | None = None
+    lags: tuple[Lag, ...] = ()
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    memory_mb: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything the view draws.
+
+    `signals` by indicator and city. `clock_ms`: how far event time has come in the store. `speed` 0 means as
+    fast as it goes. `news`: what the supervisor has to say, newest last. `stale_s`: seconds since the store
+    last answered, 0 while it answers.
+    """
+
+    catalogue: Catalogue
+    scenario: Scenario
+    speed: float
+    elapsed_s: float
+    clock_ms: int | None = None
+    signals: Mapping[tuple[str, str], Signal] = field(default_factory=dict)
+    headline: Headline = field(default_factory=Headline)
+    news: tuple[str, ...] = ()
+    stale_s: float = 0.0
+
+    def local_time(self) -> str:
+        """Event time as the cluster's wall clocks show it; UTC if its cities live in several zones."""
+        if self.clock_ms is None:
+            return "waiting for the first reading"
+        offsets = {city.utc_offset_h for city in self.catalogue.cities.values()}
+        hours = offsets.pop() if len(offsets) == 1 else 0.0
+        moment = datetime.fromtimestamp(self.clock_ms / 1000, UTC).astimezone(timezone(timedelta(hours=hours)))
+        return f"{moment:%a %Y-%m-%d %H:%M:%S} UTC{hours:+g}"
+
+    def worst(self, city: str) -> tuple[str, Signal] | None:
+        """The indicator to look at first in a city, by state and then in the order of the catalogue."""
+        found = [(one, self.signals[one, city]) for one in self.catalogue.indicators if (one, city) in self.signals]
+        return max(found, key=lambda pair: SEVERITY.get(pair[1].state, 0), default=None)
+
+    def by_need(self) -> list[str]:
+        """All cities, those with the worst signal first, otherwise in the order of the catalogue."""
+
+        def need(city: str) -> tuple[int, int]:
+            states = [SEVERITY.get(s.state, 0) for (_, where), s in self.signals.items() if where == city]
+            top = max(states, default=0)
+            return (-top, -states.count(top) if top > SEVERITY["OK"] else 0)
+
+        return sorted(self.catalogue.cities, key=need)

@@ -1,0 +1,401 @@
+"""What `[feed.simulate]` can declare: the statistical shape of a feed, from which the simulator makes readings.
+
+A feed is simulated by *quantities*, computed for each reading in the order of their declaration; each may use
+those before it, the device's constants (`device`, among them its static fields) and `span_s`, the seconds
+since the device's last report. A quantity with the name of a field is what the field reports; any other is
+latent, and is there for formulas and for scenarios to act on. `check_simulation(feed)` proves that all names and
+terms fit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from pearlstream.catalogue.models import Entry, Feed, Identifier
+from pearlstream.errors import CatalogueError, TermError
+from pearlstream.terms import ColumnType, Kind, Term
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Words = dict[str, float]
+Ref = float | Identifier
+"""A number, or the name of a device constant."""
+
+REGISTRY_TYPES: Mapping[str, ColumnType] = {
+    "device": ColumnType.TEXT,
+    "city": ColumnType.TEXT,
+    "zone": ColumnType.TEXT,
+    "site": ColumnType.TEXT,
+    "lon": ColumnType.NUMBER,
+    "lat": ColumnType.NUMBER,
+    "cadence_s": ColumnType.NUMBER,
+}
+"""Columns of the registry that a term on devices may name, besides the static fields."""
+
+
+class Day(Entry):
+    """The course of a day in the city's local time.
+
+    `points`: (hour, value), joined by smooth steps around the clock. `peaks`: (hour, width in hours, height),
+    bells added on top. `scale`: a factor on the whole day.
+    """
+
+    points: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    peaks: tuple[tuple[float, Positive, float], ...] = ()
+    scale: float = 1.0
+
+    @model_validator(mode="after")
+    def _hours(self) -> Day:
+        hours = [hour for hour, _ in self.points]
+        if not hours or hours != sorted(set(hours)) or hours[0] < 0 or hours[-1] > 24:
+            raise ValueError("`points` need rising hours from 0 to 24")
+        return self
+
+
+class Profile(Entry):
+    """The course of a week and of a year. A day that is not given is like the day before it in this list.
+
+    `months`: a factor for each month, January first.
+    """
+
+    weekday: Day
+    saturday: Day | None = None
+    sunday: Day | None = None
+    months: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _twelve(self) -> Profile:
+        if self.months and len(self.months) != 12:
+            raise ValueError("`months` needs twelve factors")
+        return self
+
+
+# ---------------------------------------------------------------- constants of a device
+
+
+class Constant(Entry):
+    """What a device keeps for life: a static field, or a latent constant of its own.
+
+    All are spread over the devices of each city by quota rather than by lot, so that a small fleet looks like
+    a large one. choice: `weights` by word or number. by: `values` by the value of another constant. lognormal:
+    `median`, `sigma`. uniform: `low` to `high`. site: one text per site.
+    `spread`: sigma of a lognormal factor (kind by). `per = "site"`: the same for all devices of a site.
+    """
+
+    kind: Literal["choice", "by", "lognormal", "uniform", "share", "site"]
+    per: Literal["device", "site"] = "device"
+    weights: Words = Field(default_factory=dict)
+    of: Identifier = ""
+    values: Words = Field(default_factory=dict)
+    spread: float = Field(0.0, ge=0)
+    median: float = 1.0
+    sigma: float = Field(0.0, ge=0)
+    low: float = 0.0
+    high: float = 1.0
+    share: Share = 0.5
+    min: float | None = None
+    max: float | None = None
+    decimals: int = Field(1, ge=0, le=6)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Constant:
+        if self.kind == "choice" and not self.weights:
+            raise ValueError("kind = 'choice' needs `weights`")
+        if self.kind == "by" and not (self.of and self.values):
+            raise ValueError("kind = 'by' needs `of` and `values`")
+        return self
+
+
+# ---------------------------------------------------------------- quantities
+
+
+class Quantity(Entry):
+    """What all kinds of quantities have. `min`, `max`: bounds that it is clipped to."""
+
+    name: Identifier
+    min: float | None = None
+    max: float | None = None
+
+
+class Level(Quantity):
+    """A level that follows the clock and wanders around it.
+
+    multiply: base * profile * by * exp(sigma * u - sigma^2 / 2); add: base + amplitude * profile + by + sigma * u.
+    `u` is standard normal: AR(1) with `phi` from one report to the next, correlated over a distance d as
+    (1 - own) * exp(-d / length_km). `spread`: how much devices differ for good. `by`: a factor or addend by
+    the value of a constant.
+    """
+
+    kind: Literal["level"]
+    base: Ref = 1.0
+    mode: Literal["multiply", "add"] = "multiply"
+    profile: Identifier = ""
+    amplitude: float = 1.0
+    by: dict[Identifier, Words] = Field(default_factory=dict)
+    spread: float = Field(0.0, ge=0)
+    sigma: float = Field(0.0, ge=0)
+    phi: float = Field(0.0, ge=0, lt=1)
+    length_km: float = Field(0.0, ge=0)
+    own: Share = 0.3
+
+
+class Formula(Quantity):
+    """A term over the quantities before it and the device's constants (the syntax of measures)."""
+
+    kind: Literal["formula"]
+    value: str
+
+
+class Poisson(Quantity):
+    """A count with mean `mean` (a term); over-dispersed (negative binomial) where `k` is given."""
+
+    kind: Literal["poisson"]
+    mean: str
+    k: Positive | None = None
+
+
+class Binomial(Quantity):
+    """How many of `n` (a term) happen, each with probability `p` (a term)."""
+
+    kind: Literal["binomial"]
+    n: str
+    p: str
+
+
+class Pieces(Quantity):
+    """Whole pieces out of a steady rate: `amount` (a term, per report) adds up, full units are reported."""
+
+    kind: Literal["pieces"]
+    amount: str
+
+
+class Stay(Entry):
+    """How long a state lasts, and what follows: exponential with `mean_s`, or lognormal with `median_s`, `sigma`."""
+
+    mean_s: Positive | None = None
+    median_s: Positive | None = None
+    sigma: float = Field(0.0, ge=0)
+    next: Words
+
+    @model_validator(mode="after")
+    def _one(self) -> Stay:
+        if (self.mean_s is None) == (self.median_s is None):
+            raise ValueError("a state lasts either `mean_s` or `median_s`")
+        return self
+
+
+class States(Quantity):
+    """A semi-Markov machine. Its value is the code of a word of `words`, the enum of the field.
+
+    `planned`: a word, and the profile that says which share of the devices is off by plan (always the same
+    devices first). `override`: a quantity; where it is 0 or more, it is the state's code.
+    """
+
+    kind: Literal["states"]
+    words: tuple[str, ...] = ()
+    stay: dict[str, Stay] = Field(min_length=1)
+    planned: str = ""
+    off: Identifier = ""
+    override: Identifier = ""
+
+
+AnyQuantity = Annotated[Level | Formula | Poisson | Binomial | Pieces | States, Field(discriminator="kind")]
+
+
+# ---------------------------------------------------------------- faults
+
+
+class Network(Entry):
+    """The way from the device to the log, on a good day.
+
+    Delay is lognormal. `loss`: readings that never arrive. `duplicates`: sent again, as at-least-once
+    protocols do. `disorder`: held up by up to `disorder_s`.
+    """
+
+    median_s: Positive = 0.4
+    p99_s: Positive = 6.0
+    loss: Share = 0.003
+    duplicates: Share = 0.002
+    disorder: Share = 0.01
+    disorder_s: Positive = 10.0
+
+
+class Outage(Entry):
+    """A gateway without uplink. `per_day`: per city, over all its feeds. Duration is lognormal.
+
+    `buffered` of the devices keep their readings and send them at `speedup` afterwards, shuffled in blocks of
+    `block`; of these, `duplicates` twice, and `stragglers` up to `straggle_s` later still.
+    """
+
+    per_day: float = Field(0.05, ge=0)
+    median_min: Positive = 12.0
+    p95_min: Positive = 90.0
+    buffered: Share = 0.8
+    speedup: Positive = 20.0
+    block: int = Field(50, ge=1)
+    duplicates: Share = 0.03
+    stragglers: Share = 0.02
+    straggle_s: Positive = 120.0
+
+
+class DeviceClock(Entry):
+    """How wrong the clocks of devices are: offset and drift are normal; `resync` of them set it once a day.
+
+    `wrong` of the devices are off by minutes, or by exactly eight hours.
+    """
+
+    offset_s: float = Field(0.2, ge=0)
+    drift_ppm: float = Field(5.0, ge=0)
+    resync: Share = 0.95
+    wrong: Share = 0.002
+
+
+class Faults(Entry):
+    """What goes wrong between a device and the log when nothing special happens."""
+
+    network: Network = Network()
+    outage: Outage = Outage()
+    clock: DeviceClock = DeviceClock()
+
+
+class Simulate(Entry):
+    """The table `[feed.simulate]`."""
+
+    profile: dict[Identifier, Profile] = Field(default_factory=dict)
+    device: dict[Identifier, Constant] = Field(default_factory=dict)
+    quantity: tuple[AnyQuantity, ...] = Field(min_length=1)
+    faults: Faults = Faults()
+
+
+def simulation_of(feed: Feed) -> Simulate | None:
+    """The feed's statistical shape, or None if it has none. Raises CatalogueError naming feed, key and remedy."""
+    if not feed.simulate:
+        return None
+    if isinstance(feed.simulate, BaseModel):
+        return Simulate.model_validate(feed.simulate)
+    try:
+        return Simulate.model_validate(feed.simulate)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = ".".join(str(key) for key in first["loc"])
+        raise CatalogueError(
+            f"feed {feed.id}: simulate.{keys}: {first['msg'].removeprefix('Value error, ')}",
+            remedy="see `pearlstream.catalogue.simulation` for what can be declared",
+        ) from None
+
+
+def check_simulation(feed: Feed) -> Simulate | None:
+    """Read and check the feed's shape: names, terms, profiles. Raises CatalogueError saying where and what."""
+    shape = simulation_of(feed)
+    if shape is not None:
+        _Check(feed, shape).run()
+    return shape
+
+
+def acted_on(feed: Feed) -> frozenset[str]:
+    """Names that a scenario's effect may act on: the feed's fields and its simulated quantities."""
+    shape = simulation_of(feed)
+    return frozenset(feed.fields) | (frozenset(q.name for q in shape.quantity) if shape else frozenset())
+
+
+class _Check:
+    """Walks the declarations of one feed in order, knowing at each step which names are there already."""
+
+    def __init__(self, feed: Feed, shape: Simulate) -> None:
+        self.feed = feed
+        self.shape = shape
+        self.types: dict[str, ColumnType] = {**REGISTRY_TYPES, "span_s": ColumnType.NUMBER}
+
+    def fail(self, where: str, why: str, remedy: str) -> CatalogueError:
+        return CatalogueError(f"feed {self.feed.id}: simulate.{where}: {why}", remedy=remedy)
+
+    def known(self, where: str, name: str, names: Mapping[str, object]) -> None:
+        if name not in names:
+            near = get_close_matches(name, list(names), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+            raise self.fail(where, f"there is no {name!r}", hint)
+
+    def run(self) -> None:
+        for name, constant in self.shape.device.items():
+            if constant.kind == "by":
+                self.known(f"device.{name}", constant.of, self.types)
+            self.types[name] = self._constant_type(name, constant)
+        for name in self.feed.static:
+            self.known(f"device.{name}", name, self.shape.device)
+        for quantity in self.shape.quantity:
+            self._quantity(quantity)
+        made = {quantity.name for quantity in self.shape.quantity} | set(self.shape.device)
+        for name, spec in self.feed.fields.items():
+            if spec.required and name not in made | {"span_s"}:
+                raise self.fail(f"quantity.{name}", "the field is required and nothing makes it", "declare a quantity")
+
+    def _constant_type(self, name: str, constant: Constant) -> ColumnType:
+        spec = self.feed.static.get(name) or self.feed.fields.get(name)
+        if constant.kind == "site" or (spec is not None and spec.type in ("enum", "text")):
+            return ColumnType.TEXT
+        if spec is not None and spec.type == "bool":
+            return ColumnType.BOOLEAN
+        numbers = constant.kind != "choice" or all(_is_number(word) for word in constant.weights)
+        return ColumnType.NUMBER if numbers else ColumnType.TEXT
+
+    def _quantity(self, quantity: AnyQuantity) -> None:
+        where = f"quantity.{quantity.name}"
+        kind = ColumnType.NUMBER
+        match quantity:
+            case Level():
+                if isinstance(quantity.base, str):
+                    self.known(where, quantity.base, self.types)
+                if quantity.profile:
+                    self.known(where, quantity.profile, self.shape.profile)
+                for column in quantity.by:
+                    self.known(where, column, self.types)
+            case Formula():
+                if self._term(where, quantity.value).kind is Kind.CONDITION:
+                    kind = ColumnType.BOOLEAN
+            case Poisson():
+                self._term(where, quantity.mean)
+            case Binomial():
+                self._term(where, quantity.n)
+                self._term(where, quantity.p)
+            case Pieces():
+                self._term(where, quantity.amount)
+            case States():
+                self._states(where, quantity)
+                kind = ColumnType.TEXT
+        self.types[quantity.name] = kind
+
+    def _states(self, where: str, quantity: States) -> None:
+        words = dict.fromkeys(words_of(self.feed, quantity))
+        for word, stay in quantity.stay.items():
+            self.known(where, word, words)
+            for follower in stay.next:
+                self.known(f"{where}.stay.{word}.next", follower, quantity.stay)
+        if quantity.planned:
+            self.known(where, quantity.planned, words)
+            self.known(where, quantity.off, self.shape.profile)
+        if quantity.override:
+            self.known(where, quantity.override, self.types)
+
+    def _term(self, where: str, text: str) -> Term:
+        try:
+            return Term.parse(text, self.types)
+        except TermError as error:
+            raise self.fail(where, error.message, error.remedy) from None
+
+
+def words_of(feed: Feed, quantity: States) -> tuple[str, ...]:
+    """The words that a machine's codes stand for: its own, or those of the field that has its name."""
+    field = feed.fields.get(quantity.name)
+    return quantity.words or (field.values if field is not None else tuple(quantity.stay))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,223 @@
+"""What `admit` remembers of every device of a feed: which readings it has sent, and in which panes it spoke.
+
+Columns over devices, so that the common case (each device sends its next number) is a handful of NumPy
+passes over a batch; only devices with a gap, a repeat or a restart in the batch are walked row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pearlstream.folds.ranges import Ranges, Seen
+
+DAY_MS = 86_400_000
+MAX_REPEATS_IN_A_ROW = 50
+"""After so many repeats in a row a device is suspected of having restarted unseen; more are set aside."""
+
+NEW, REPEAT, FORGOTTEN, SUSPECT, RESTART = range(5)
+"""Verdicts about the identity of a reading; RESTART is new, and the first of a run."""
+
+Ints = NDArray[np.int64]
+
+
+class OldRun(NamedTuple):
+    """A run that a restart ended: readings before `until_ms` still belong to it."""
+
+    run: int
+    until_ms: int
+    ranges: Ranges
+
+
+@dataclass
+class Irregular:
+    """What a device needs beyond its columns once it was not strictly in order."""
+
+    ranges: Ranges
+    old: list[OldRun] = field(default_factory=list)
+    repeats: int = 0
+
+
+class Identity(NamedTuple):
+    """The verdict per row, and the run that each accepted row belongs to."""
+
+    verdict: NDArray[np.uint8]
+    run: NDArray[np.uint32]
+    unbroken: NDArray[np.bool_]
+    """Whether the reading is the very next of its device's sequence."""
+
+
+def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
+    out = np.full(max(size, 2 * len(array)), fill, dtype=array.dtype)
+    out[: len(array)] = array
+    return out
+
+
+@dataclass
+class DeviceTable:
+    """The devices of one feed in one source partition. A device is (city, name); `index` gives its row."""
+
+    pane_lengths: tuple[int, ...] = ()
+    """Pane lengths (ms) for which the first reading of a device is marked."""
+    index: dict[str, dict[str, int]] = field(default_factory=dict)
+    names: list[tuple[str, str]] = field(default_factory=list)
+    top: Ints = field(default_factory=lambda: np.full(64, -1, np.int64))
+    base: Ints = field(default_factory=lambda: np.zeros(64, np.int64))
+    """The first sequence number met; what lies below is missing, not received."""
+    ts_top: Ints = field(default_factory=lambda: np.full(64, -1, np.int64))
+    run: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(64, np.uint32))
+    irregular: dict[int, Irregular] = field(default_factory=dict)
+    stamps: dict[int, set[int]] = field(default_factory=dict)
+    """Times seen in the last day, for devices that send no sequence number."""
+    pane_top: list[Ints] = field(default_factory=list)
+    pane_base: list[Ints] = field(default_factory=list)
+    pane_gaps: list[dict[int, Ranges]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.pane_top:
+            self.pane_top = [np.full(64, -1, np.int64) for _ in self.pane_lengths]
+            self.pane_base = [np.zeros(64, np.int64) for _ in self.pane_lengths]
+            self.pane_gaps = [{} for _ in self.pane_lengths]
+
+    def rows_of(self, city: str, names: Sequence[str]) -> Ints:
+        """The row of each device, -1 for one that has not been met."""
+        known = self.index.get(city)
+        if known is None:
+            return np.full(len(names), -1, np.int64)
+        get = known.get
+        return np.fromiter((get(name, -1) for name in names), np.int64, len(names))
+
+    def add(self, city: str, names: Iterable[str]) -> None:
+        """Give rows to devices met for the first time, in the order given."""
+        known = self.index.setdefault(city, {})
+        for name in names:
+            if name not in known:
+                known[name] = len(self.names)
+                self.names.append((city, name))
+        if len(self.names) > len(self.top):
+            size = len(self.names)
+            self.top = _grown(self.top, size, -1)
+            self.base = _grown(self.base, size, 0)
+            self.ts_top = _grown(self.ts_top, size, -1)
+            self.run = _grown(self.run, size, 0)
+            self.pane_top = [_grown(column, size, -1) for column in self.pane_top]
+            self.pane_base = [_grown(column, size, 0) for column in self.pane_base]
+
+    def identify(self, rows: Ints, seq: Ints, ts: Ints, clock: Ints) -> Identity:
+        """Judge readings in the order of the log; `seq` is -1 where there is none. Notes what it accepts."""
+        verdict = np.zeros(len(rows), np.uint8)
+        runs = self.run[rows]
+        unbroken = np.ones(len(rows), bool)
+        order, first, before = _in_device_order(rows, seq, self.top)
+        number, when = seq[order], ts[order]
+        newest = np.where(first, self.ts_top[rows[order]], np.roll(when, 1))
+        contact = first & (before == -1)
+        odd = ((number != before + 1) & ~contact) | (number < 0) | (when <= newest)
+        special = np.isin(rows, rows[order][odd])
+        self.base[rows[order][contact]] = number[contact]
+        unbroken[order[contact]] = False
+        plain = ~special
+        np.maximum.at(self.top, rows[plain], seq[plain])
+        np.maximum.at(self.ts_top, rows[plain], ts[plain])
+        for at in np.flatnonzero(special):
+            row, number_, ts_, clock_ = int(rows[at]), int(seq[at]), int(ts[at]), int(clock[at])
+            unbroken[at] = number_ == self.top[row] + 1 and self.top[row] >= 0
+            if number_ < 0:
+                verdict[at] = self._by_time(row, ts_, clock_)
+            else:
+                verdict[at], runs[at] = self._by_seq(row, number_, ts_, clock_)
+        return Identity(verdict, runs, unbroken)
+
+    def _by_seq(self, row: int, seq: int, ts: int, clock: int) -> tuple[int, int]:
+        state = self.irregular.get(row)
+        if state is None:
+            state = self.irregular[row] = Irregular(_ranges(int(self.top[row]), int(self.base[row])))
+        if self.top[row] > state.ranges.top:
+            state.ranges.top, state.repeats = int(self.top[row]), 0
+        for old in state.old:
+            if ts < old.until_ms:
+                return _verdict(state, old.ranges.take(seq)), old.run
+        if seq <= state.ranges.top and ts > self.ts_top[row]:
+            state.old = [old for old in state.old if old.until_ms > clock - DAY_MS]
+            state.old.append(OldRun(int(self.run[row]), ts, state.ranges))
+            state.ranges, state.repeats = _ranges(seq, seq), 0
+            self.run[row] += 1
+            self.top[row], self.base[row], self.ts_top[row] = seq, seq, ts
+            return RESTART, int(self.run[row])
+        verdict = _verdict(state, state.ranges.take(seq))
+        if verdict == NEW:
+            self.top[row] = state.ranges.top
+            self.ts_top[row] = max(int(self.ts_top[row]), ts)
+        if not state.old and not state.ranges.gaps and state.ranges.forgotten < 0 and not state.repeats:
+            del self.irregular[row]
+            self.base[row] = 0
+        return verdict, int(self.run[row])
+
+    def _by_time(self, row: int, ts: int, clock: int) -> int:
+        seen = self.stamps.setdefault(row, set())
+        if ts in seen:
+            return REPEAT
+        size = len(seen)
+        if size >= 64 and size & (size - 1) == 0:
+            horizon = min(clock if clock >= 0 else ts, ts) - DAY_MS
+            seen -= {old for old in seen if old < horizon}
+        seen.add(ts)
+        self.ts_top[row] = max(int(self.ts_top[row]), ts)
+        return NEW
+
+    def first_in_pane(self, which: int, rows: Ints, panes: Ints) -> Ints:
+        """1 for each reading that is its device's first in its pane, else 0; `which` counts `pane_lengths`.
+
+        `panes` are pane numbers (time divided by the length). Notes what it has seen.
+        """
+        top, base, gaps = self.pane_top[which], self.pane_base[which], self.pane_gaps[which]
+        order, head, before = _in_device_order(rows, panes, top)
+        pane = panes[order]
+        contact = head & (before == -1)
+        odd = (pane != before) & (pane != before + 1) & ~contact
+        first = np.empty(len(rows), np.int64)
+        first[order] = pane != before
+        special = np.isin(rows, rows[order][odd])
+        base[rows[order][contact]] = pane[contact]
+        plain = ~special
+        np.maximum.at(top, rows[plain], panes[plain])
+        for at in np.flatnonzero(special):
+            row = int(rows[at])
+            seen = gaps.get(row)
+            if seen is None:
+                seen = gaps[row] = _ranges(int(top[row]), int(base[row]))
+            seen.top = max(seen.top, int(top[row]))
+            first[at] = seen.take(int(panes[at])) == Seen.NEW
+            top[row] = seen.top
+        return first
+
+
+def _in_device_order(rows: Ints, numbers: Ints, top: Ints) -> tuple[Ints, NDArray[np.bool_], Ints]:
+    """Order by device (stable), which of those rows is a device's first, and the number before each."""
+    order = np.argsort(rows, kind="stable")
+    device = rows[order]
+    first = np.ones(len(rows), bool)
+    first[1:] = device[1:] != device[:-1]
+    before = np.where(first, top[device], np.roll(numbers[order], 1))
+    return order, first, before
+
+
+def _ranges(top: int, base: int) -> Ranges:
+    """Ranges in which base..top were received; before first contact (`top` -1) nothing is missing yet."""
+    if top < 0:
+        return Ranges(base - 1, [(0, base - 1)] if base > 0 else [])
+    return Ranges(top, [(0, base - 1)] if base > 0 else [])
+
+
+def _verdict(state: Irregular, seen: Seen) -> int:
+    if seen is Seen.NEW:
+        state.repeats = 0
+        return NEW
+    if seen is Seen.FORGOTTEN:
+        return FORGOTTEN
+    state.repeats += 1
+    return SUSPECT if state.repeats > MAX_REPEATS_IN_A_ROW else REPEAT

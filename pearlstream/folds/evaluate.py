@@ -1,0 +1,178 @@
+"""One indicator, one city, one window: from merged measures to rows. Here happens the one division."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from pearlstream.folds.fleet import NOBODY, Fleet, Members, Owed
+from pearlstream.folds.windows import Merged, Store
+from pearlstream.formula import Histogram, Value
+from pearlstream.measures import MeasureKind, parse_dims
+from pearlstream.program import IndicatorProgram, MeasureRef, ReductionProgram
+
+OK, WATCH, RAISED, NODATA = "OK", "WATCH", "RAISED", "NODATA"
+
+
+class Row(NamedTuple):
+    """What a window says, without the bookkeeping of when it was said. `dims` is canonical text."""
+
+    dims: str
+    value: float | None
+    state: str
+    coverage: float | None
+    n: int
+    numerator: int | None
+    denominator: int | None
+
+
+@lru_cache(maxsize=65_536)
+def _dims(text: str) -> Mapping[str, str]:
+    return parse_dims(text)
+
+
+@lru_cache(maxsize=65_536)
+def _narrowed(text: str, names: tuple[str, ...]) -> str:
+    """The part of canonical dimensions that concerns `names`, canonical again."""
+    return ",".join(pair for pair in text.split(",") if pair.split("=", 1)[0] in names) if text and names else ""
+
+
+class Evaluator:
+    """Evaluates one program in one city over one window ending at `end_ms`."""
+
+    def __init__(self, program: IndicatorProgram, store: Store, city: str, population: int, fleet: Fleet) -> None:
+        self.program = program
+        self.store = store
+        self.city = city
+        self.population = population
+        self.fleet = fleet
+        self.names = tuple(sorted(program.indicator.dims))
+
+    def rows(self, end_ms: int) -> Iterator[Row]:
+        """One row per group of dimensions that is expected or has data, and the total if it is declared."""
+        start = end_ms - self.program.length_ms
+        if not self.names:
+            yield self._row("", None, start, self.fleet.all)
+            return
+        groups = {group for group, members in self.fleet.by_dims.items() if members.owed(start, 1).devices}
+        for ref in self.program.measures.values():
+            for dims, series in self.store.of(self.city, ref.measure).items():
+                if any(g in series.grains for g in range(start, end_ms, self.program.hop_ms)):
+                    groups.add(_narrowed(dims, self.names))
+        for group in sorted(groups):
+            yield self._row(group, group, start, self.fleet.by_dims.get(group, NOBODY))
+        if self.program.indicator.total:
+            yield self._row("", None, start, self.fleet.all)
+
+    def _row(self, dims: str, group: str | None, start: int, members: Members) -> Row:
+        program = self.program
+        owed = members.owed(start, program.length_ms)
+        merged = {name: self._merged(ref, group, start, program.length_ms) for name, ref in program.measures.items()}
+        received = self._merged(program.coverage, group, start, program.length_ms).rows
+        values: dict[str, Value] = {}
+        for name, ref in program.measures.items():
+            values[name], values[f"{name}_n"] = _value(ref, merged[name]), merged[name].rows
+        for reduction in program.reductions:
+            values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
+        values |= self._given(owed)
+        coverage = None if owed.samples is None else min(1.0, received / owed.samples)
+        value = program.formula.evaluate(values)
+        if coverage is None or coverage < program.indicator.min_coverage:
+            value = None
+        ratio = program.formula.ratio()
+        pair = [merged[name].value if name in merged else None for name in ratio] if ratio else [None, None]
+        both = None not in pair
+        return Row(
+            dims=",".join(sorted(filter(None, (*program.dims_prefix.split(","), *dims.split(","))))),
+            value=value,
+            state=self._state(value),
+            coverage=coverage,
+            n=received,
+            numerator=pair[0] if both else None,
+            denominator=pair[1] if both else None,
+        )
+
+    def _given(self, owed: Owed) -> dict[str, Value]:
+        return {
+            "expected": owed.samples,
+            "devices": owed.devices or None,
+            "panes": self.program.length_ms // self.program.pane_ms,
+            "population": self.population,
+            "base": None,
+        }
+
+    def _merged(self, ref: MeasureRef, group: str | None, start: int, length: int) -> Merged:
+        """A measure over a stretch of time, all of its finer dimensions taken together."""
+        total = Merged()
+        grains = range(start, start + length, self.program.hop_ms)
+        for dims, series in self.store.of(self.city, ref.measure).items():
+            if group is None or _narrowed(dims, self.names) == group:
+                _merge_into(total, ref.kind, series.over(grains))
+        return total
+
+    def _reduced(self, reduction: ReductionProgram, group: str | None, end: int) -> float | None:
+        """A reduction's value: first per member, then over those that have enough samples."""
+        each, over = reduction.declared.each, reduction.declared.over
+        grains = range(end - reduction.span_ms, end, self.program.hop_ms)
+        by_member: dict[str, dict[str, Merged]] = {}
+        for name in reduction.measures:
+            ref = self.program.measures[name]
+            for dims, series in self.store.of(self.city, ref.measure).items():
+                if group is None or _narrowed(dims, self.names) == group:
+                    merged = series.over(grains)
+                    if merged is not None:
+                        found = by_member.setdefault(_dims(dims).get(each, ""), {})
+                        _merge_into(found.setdefault(name, Merged()), ref.kind, merged)
+        results = []
+        for member in sorted(by_member):
+            members = self.fleet.by_member.get((each, group or "", member), NOBODY)
+            value = self._member(reduction, by_member[member], members.owed(end - 1, reduction.span_ms))
+            if value is not None:
+                results.append(value)
+        if not results:
+            return None
+        if over in ("mean", "share"):
+            return sum(results) / len(results)
+        return {"max": max, "min": min, "sum": sum, "count": len}[over](results)
+
+    def _member(self, reduction: ReductionProgram, merged: Mapping[str, Merged], owed: Owed) -> float | None:
+        values: dict[str, Value] = {"expected": owed.samples}
+        for name in reduction.measures:
+            ref, one = self.program.measures[name], merged.get(name, Merged())
+            values[name], values[f"{name}_n"] = _value(ref, one), one.rows
+            if reduction.declared.valid and one.rows < reduction.declared.valid * (owed.samples or float("inf")):
+                return None
+        return reduction.formula.evaluate(values)
+
+    def _state(self, value: float | None) -> str:
+        if value is None:
+            return NODATA
+        alert = self.program.indicator.alert
+        if alert is None:
+            return OK
+        pair = alert.for_city(self.city)
+        if pair.raise_.met(value):
+            return RAISED
+        return OK if pair.clear.met(value) else WATCH
+
+
+def _merge_into(total: Merged, kind: MeasureKind, part: Merged | None) -> None:
+    if part is None:
+        return
+    if kind is MeasureKind.MAP:
+        for key, count in part.counts.items():
+            total.counts[key] = total.counts.get(key, 0) + count
+        total.rows += part.rows
+    elif part.value is not None:
+        total.add(kind, None, part.value, part.rows)
+
+
+def _value(ref: MeasureRef, merged: Merged) -> Value:
+    """A merged measure as a formula sees it. The sum of nothing is 0; the least of nothing is not known."""
+    scale = 10**ref.decimals
+    if ref.kind is MeasureKind.MAP:
+        return Histogram(ref.edges, merged.counts) if ref.edges else merged.counts
+    if merged.value is None:
+        return 0 if ref.kind is MeasureKind.SUM else None
+    return merged.value / scale

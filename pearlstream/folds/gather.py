@@ -1,0 +1,222 @@
+"""The frames of one feed in a batch, gathered into columns: aggregate once, split afterwards.
+
+A call into Polars or NumPy costs the same for one row as for a thousand, so `admit` never works frame by
+frame: it lays the frames of a batch end to end, judges all rows at once, and cuts the verdicts apart again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pearlstream.folds.checks import Verdicts, check_ranges, check_times, flag_zone_behind
+from pearlstream.folds.devices import FORGOTTEN, RESTART, SUSPECT, DeviceTable, Ints
+from pearlstream.folds.rollup import CUT, code_column, time_columns
+from pearlstream.frame import Decoded, bad_ids
+from pearlstream.program import FeedProgram
+from pearlstream.quality import Quality
+from pearlstream.registry import Registry, static_type
+
+PANE_MS = 10_000
+NO_CLOCK = -1
+
+
+@dataclass
+class Item:
+    """One record of the batch that is not a tick: what it decoded to, and where its rows stand."""
+
+    offset: int
+    key: bytes | None
+    value: bytes
+    clock: int
+    frame: Decoded | None
+    fault: tuple[str, str, int] | None = None
+    """Reason, message and rows seen, for a frame that is set aside whole."""
+    cut: int = 0
+    start: int = 0
+    stop: int = 0
+    accepted: int = 0
+
+
+@dataclass
+class Gathered:
+    """All rows of one feed in the batch, with the verdict on each."""
+
+    program: FeedProgram
+    items: list[Item]
+    table: Any
+    ts: Ints
+    seq: Ints
+    clock: Ints
+    offset_ms: Ints
+    verdicts: Verdicts
+    device: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    repeat: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
+    run: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
+    late: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
+    fields: dict[str, pl.Series] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Rows that are accepted."""
+        kept: NDArray[np.bool_] = (self.verdicts.reason == 0) & ~self.repeat
+        return kept
+
+
+def gather(program: FeedProgram, items: Sequence[Item], offsets_ms: dict[str, int]) -> Gathered:
+    """Lay the frames of one feed end to end and note what decoding found in them. `offsets_ms`: zone by city."""
+    batches, at = [], 0
+    for item in items:
+        assert item.frame is not None
+        batch = item.frame.batch
+        batches.append(batch.select(program_columns(program)))
+        item.start, at = at, at + batch.num_rows
+        item.stop = at
+    table = pa.Table.from_batches(batches).combine_chunks()
+    clock = np.empty(at, np.int64)
+    offset = np.empty(at, np.int64)
+    verdicts = Verdicts(at)
+    for item in items:
+        here = slice(item.start, item.stop)
+        clock[here] = item.clock
+        assert item.frame is not None
+        offset[here] = offsets_ms[item.frame.city]
+        if item.frame.flags is not None:
+            verdicts.qc[here] |= item.frame.flags
+        for flaw in item.frame.flaws:
+            verdicts.set_aside_row(item.start + flaw.row, flaw.reason, flaw.message)
+    ts = table["ts"].fill_null(0).to_numpy()
+    seq_column = table["seq"]
+    seq = seq_column.fill_null(2**63).to_numpy()
+    large = (seq > 2**63 - 1) & seq_column.is_valid().to_numpy()
+    verdicts.set_aside(large, "integer_range", f"{program.feed.id}/seq: above 2^63-1; start the sequence at 0")
+    signed = np.where(seq > 2**63 - 1, -1, seq.astype(np.int64, copy=False))
+    return Gathered(program, list(items), table, ts, signed, clock, offset, verdicts)
+
+
+def program_columns(program: FeedProgram) -> list[str]:
+    """The columns of a frame that are read on: all that the feed declares."""
+    return ["device", "ts", "seq", *program.feed.fields]
+
+
+def judge(g: Gathered, devices: DeviceTable) -> None:
+    """Judge every row: time, range, identity; note accepted readings in `devices`, and the label `late`."""
+    feed = g.program.feed
+    v = g.verdicts
+    check_times(v, feed.id, g.ts, g.clock, g.offset_ms)
+    g.fields = quantised(g)
+    numeric = {n: g.fields[n].to_numpy() for n, s in feed.fields.items() if s.type in ("float", "int")}
+    check_ranges(v, feed.id, feed.fields, numeric)
+    _find_devices(g, devices)
+    sound = np.flatnonzero(v.reason == 0)
+    identity = devices.identify(g.device[sound], g.seq[sound], g.ts[sound], g.clock[sound])
+    g.run = np.zeros(v.rows, np.uint32)
+    g.run[sound] = identity.run
+    verdict = np.zeros(v.rows, np.uint8)
+    verdict[sound] = identity.verdict
+    v.qc[verdict == RESTART] |= np.uint32(Quality.SEQ_RESTART)
+    v.set_aside(
+        verdict == FORGOTTEN,
+        "dedup_window_exceeded",
+        f"{feed.id}/seq: too many gaps to tell whether it came before; state `boot`, or send in order",
+    )
+    v.set_aside(
+        verdict == SUSPECT,
+        "dup_suspect",
+        f"{feed.id}/seq: more than 50 repeats in a row; if the device restarted, state `boot` and redrive these",
+    )
+    g.repeat = verdict == 1
+    unbroken = np.zeros(v.rows, bool)
+    unbroken[sound] = identity.unbroken
+    flag_zone_behind(v, unbroken, g.ts, g.clock, g.offset_ms)
+    g.late = (g.clock >= 0) & ((g.ts // PANE_MS + 1) * PANE_MS + feed.hold_s * 1000 < g.clock)
+
+
+def quantised(g: Gathered) -> dict[str, pl.Series]:
+    """The measured fields on their grids: floats are rounded to the declared decimals before anything is summed."""
+    made: dict[str, pl.Series] = {}
+    for name, spec in g.program.feed.fields.items():
+        series = pl.from_arrow(g.table[name])
+        assert isinstance(series, pl.Series)
+        if spec.type == "float":
+            scale = 10.0**spec.decimals
+            values = np.floor(series.to_numpy() * scale + 0.5) / scale
+            series = pl.Series(name, values).fill_nan(None)
+        made[name] = series.alias(name)
+    return made
+
+
+def _find_devices(g: Gathered, devices: DeviceTable) -> None:
+    """The row of every reading's device in the table; devices met for the first time are checked and added."""
+    g.device = np.full(g.verdicts.rows, -1, np.int64)
+    names = g.table["device"]
+    for item in g.items:
+        assert item.frame is not None
+        here = slice(item.start, item.stop)
+        own = names[here].to_pylist()
+        rows = devices.rows_of(item.frame.city, own)
+        if (rows < 0).any():
+            for flaw in bad_ids(g.program.feed, item.frame.batch, np.flatnonzero(rows < 0).tolist()):
+                g.verdicts.set_aside_row(item.start + flaw.row, flaw.reason, flaw.message)
+            sound = g.verdicts.reason[here] == 0
+            devices.add(item.frame.city, [own[i] for i in np.flatnonzero((rows < 0) & sound)])
+            rows = devices.rows_of(item.frame.city, own)
+        g.device[here] = rows
+
+
+def measured_rows(g: Gathered, devices: DeviceTable, statics: pl.DataFrame) -> pl.DataFrame:
+    """The accepted rows with every column that the feed's measures read, and the number of their cut."""
+    kept = np.flatnonzero(g.kept)
+    names = g.program.columns
+    feed = g.program.feed
+    cuts = np.empty(g.verdicts.rows, np.int64)
+    cities: list[pl.Series] = []
+    for item in g.items:
+        assert item.frame is not None
+        cuts[item.start : item.stop] = item.cut
+        cities.append(pl.repeat(item.frame.city, item.stop - item.start, eager=True))
+    ts, clock, device = g.ts[kept], g.clock[kept], g.device[kept]
+    columns: dict[str, pl.Series] = {
+        "city": pl.concat(cities).gather(kept) if cities else pl.Series([], dtype=pl.String),
+        "ts": pl.Series(ts),
+        "clock": pl.Series(np.where(clock < 0, ts, clock)),
+        "late": pl.Series(g.late[kept]),
+        CUT: pl.Series(cuts[kept]),
+    }
+    columns |= {name: series.gather(kept) for name, series in g.fields.items() if name in names}
+    columns |= {name: statics[name].gather(device) for name in statics.columns if name in names}
+    if "device" in names:
+        columns["device"] = pl.Series([devices.names[row][1] for row in device], dtype=pl.String)
+    columns |= time_columns(names, ts, clock, g.offset_ms[kept])
+    for name, words in feed.words.items():
+        if f"{name}_code" in names:
+            source = g.fields[name].gather(kept) if name in g.fields else statics[name].gather(device)
+            columns[f"{name}_code"] = code_column(words, source)
+    for which, length in enumerate(g.program.pane_lengths_s):
+        first = devices.first_in_pane(which, device, ts // (length * 1000))
+        columns[f"first_in_pane_{length}"] = pl.Series(first)
+    for mask in g.program.masks:
+        columns[f"unflagged_{mask}"] = pl.Series((g.verdicts.qc[kept] & np.uint32(mask)) == 0)
+    return pl.DataFrame(columns)
+
+
+def static_columns(program: FeedProgram, devices: DeviceTable, registry: Registry) -> pl.DataFrame:
+    """The registry's columns that the feed's measures read, one row per row of the device table."""
+    wanted = ["zone", "site", *program.feed.static]
+    names = [n for n in wanted if n in program.columns or f"{n}_code" in program.columns]
+    known = pl.DataFrame(devices.names, schema={"city": pl.String, "device": pl.String}, orient="row")
+    parts = [
+        part.select(pl.lit(key.city).alias("city"), "device", *names)
+        for key, part in registry.parts.items()
+        if key.feed == program.feed.id
+    ]
+    if not parts:
+        types = {name: static_type(spec.type) for name, spec in program.feed.static.items()}
+        return known.with_columns(pl.lit(None, dtype=types.get(n, pl.String())).alias(n) for n in names).select(names)
+    return known.join(pl.concat(parts), on=["city", "device"], how="left", maintain_order="left").select(names)

@@ -1,0 +1,115 @@
+"""Rolls accepted readings up into partials: one group of them per tick.
+
+Not a stage of its own: `admit` hands over the readings that it has accepted, with the number of the *cut*
+they belong to, and gets back the partials of each cut that is complete. Readings of the open cut wait here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pearlstream.measures import PARTIAL, aggregate
+from pearlstream.program import FeedProgram
+
+CUT = "cut"
+"""Column that holds the number of the cut."""
+
+PARTIAL_ARROW = pa.schema(
+    [
+        ("feed", pa.string()),
+        ("city", pa.string()),
+        ("dims", pa.string()),
+        ("pane_ms", pa.int64()),
+        ("pane_len_s", pa.int64()),
+        ("measure", pa.string()),
+        ("key", pa.int64()),
+        ("value", pa.int64()),
+        ("n", pa.int64()),
+        ("late", pa.bool_()),
+    ]
+)
+"""A partial on the wire."""
+
+
+@dataclass
+class Open:
+    """Accepted readings of the cut that is still open, by feed, and how many they are."""
+
+    frames: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    rows: int = 0
+
+
+def close_cuts(
+    feeds: Mapping[str, FeedProgram], waiting: Open, fresh: Mapping[str, pl.DataFrame], closed: int
+) -> tuple[Open, list[bytes]]:
+    """Partials of the cuts 0..`closed`-1 as Arrow streams; what belongs to cut `closed` waits on.
+
+    `fresh` holds the accepted readings of the batch by feed with the column `cut`; what waited belongs to
+    cut 0. The values are Arrow streams of `PARTIAL_ARROW`, empty bytes for a cut without readings.
+    """
+    kept: dict[str, list[pl.DataFrame]] = {}
+    parts: list[pl.DataFrame] = []
+    for feed, program in feeds.items():
+        pieces = [piece.with_columns(pl.lit(0, dtype=pl.Int64).alias(CUT)) for piece in waiting.frames.get(feed, [])]
+        if feed in fresh:
+            pieces.append(fresh[feed])
+        if not pieces:
+            continue
+        if closed == 0:
+            kept[feed] = pieces
+            continue
+        rows = pl.concat(pieces) if len(pieces) > 1 else pieces[0]
+        done = rows.filter(pl.col(CUT) < closed)
+        if len(done) < len(rows):
+            kept[feed] = [rows.filter(pl.col(CUT) >= closed)]
+        if len(done):
+            parts.append(aggregate(done, program.specs, ("city", CUT)))
+    values = [b""] * closed
+    if parts:
+        for (cut,), part in pl.concat(parts).partition_by(CUT, as_dict=True, maintain_order=True).items():
+            values[int(cut)] = encode_partials(part)
+    return Open(kept, sum(len(piece) for pieces in kept.values() for piece in pieces)), values
+
+
+def encode_partials(partials: pl.DataFrame) -> bytes:
+    """Partials as an Arrow stream; equal rows give equal bytes."""
+    columns = [
+        pa.array(partials[name].to_numpy() if name == "n" else partials[name].to_list(), PARTIAL_ARROW.field(name).type)
+        for name in PARTIAL
+    ]
+    batch = pa.RecordBatch.from_arrays(columns, schema=PARTIAL_ARROW)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, PARTIAL_ARROW) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def decode_partials(value: bytes) -> pa.Table | None:
+    """Inverse of `encode_partials`; None for the empty value of a cut without readings."""
+    if not value:
+        return None
+    return pa.ipc.open_stream(value).read_all()
+
+
+def time_columns(
+    names: frozenset[str], ts: np.ndarray, clock: np.ndarray, offset_ms: np.ndarray
+) -> dict[str, pl.Series]:
+    """The derived columns of time that terms may name, for those that are named."""
+    made: dict[str, pl.Series] = {}
+    if "hour" in names:
+        made["hour"] = pl.Series((ts + offset_ms) // 3_600_000 % 24)
+    if "dow" in names:
+        made["dow"] = pl.Series(((ts + offset_ms) // 86_400_000 + 3) % 7 + 1)
+    if "delay_ms" in names:
+        made["delay_ms"] = pl.Series(clock - ts).set(pl.Series(clock < 0), None)
+    return made
+
+
+def code_column(words: Sequence[str], column: pl.Series) -> pl.Series:
+    """An enumeration as the place of each word in its declaration; null where there is none."""
+    return column.replace_strict(list(words), list(range(len(words))), default=None, return_dtype=pl.Int64)

@@ -1,0 +1,168 @@
+"""Puts frames, ticks, registry records and labels on Kafka, and knows what has been acknowledged.
+
+Every send is watched: the first that fails stops the writer, and its error says what was not acknowledged. What
+waits for acknowledgement is bounded in bytes; `send` waits when the bound is reached.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pearlstream.broker import client_options, reaching
+from pearlstream.errors import ServiceError
+from pearlstream.fold import Headers
+from pearlstream.frame import Tick, expected_partition, tick_record
+from pearlstream.settings import Kafka
+from pearlstream.topics import topic_name
+
+Compression = Literal["none", "lz4", "zstd", "gzip"]
+MAX_RECORD_BYTES = 1_000_000
+"""A record larger than this would be refused by the topic; frames are cut at 900 kB."""
+IN_FLIGHT_BYTES = 48 << 20
+"""Values that may wait for acknowledgement."""
+BATCH_BYTES = 256 << 10
+"""Records of one partition that go together: far below the topic's `max.message.bytes`."""
+ACK_TIMEOUT_S = 120.0
+
+
+class KafkaWriter:
+    """One idempotent producer with `acks=all` on the topics of a prefix. Use from one thread."""
+
+    def __init__(self, kafka: Kafka, *, compression: Compression = "lz4", linger_ms: int = 5) -> None:
+        from kafka import KafkaProducer  # slow to import
+
+        self.kafka = kafka
+        self._topics = {role: topic_name(kafka.prefix, role) for role in ("readings", "devices", "truth.labels")}
+        self._state = threading.Condition()
+        self._waiting_bytes = 0
+        self._waiting = 0
+        self._failure: tuple[str, BaseException] | None = None
+        with reaching(kafka):
+            self._producer = KafkaProducer(
+                **client_options(kafka, "pearlstream-writer"),
+                acks="all",
+                enable_idempotence=True,
+                allow_auto_create_topics=False,
+                compression_type=None if compression == "none" else compression,
+                linger_ms=linger_ms,
+                batch_size=BATCH_BYTES,
+                max_request_size=8 << 20,
+                delivery_timeout_ms=int(ACK_TIMEOUT_S * 1000),
+            )
+
+    def send_frame(self, city: str, value: bytes, headers: Headers) -> None:
+        """Send a frame of a city to the partition that its key belongs to."""
+        key = city.encode()
+        self._send("readings", key, value, headers, expected_partition(key, self.kafka.partitions))
+
+    def send_tick(self, tick: Tick) -> None:
+        """Send a tick to every partition of `readings`."""
+        key, value, headers = tick_record(tick)
+        for partition in range(self.kafka.partitions):
+            self._send("readings", key, value, headers, partition)
+
+    def send_labels(self, values: Iterable[bytes]) -> None:
+        """Send truth labels."""
+        for value in values:
+            self._send("truth.labels", None, value, (), 0)
+
+    def register(self, devices: Iterable[tuple[bytes, str]]) -> None:
+        """Send registry records, each with the version that it completes, and wait until all are acknowledged."""
+        for value, version in devices:
+            self._send("devices", None, value, (("registry", version.encode()),), 0)
+        self.flush()
+
+    def flush(self, timeout_s: float = ACK_TIMEOUT_S) -> None:
+        """Wait until everything is acknowledged. Raises ServiceError naming what is not."""
+        self._producer.flush(timeout=timeout_s)
+        until = time.monotonic() + timeout_s
+        with self._state:
+            self._state.wait_for(lambda: self._failure or not self._waiting, until - time.monotonic())
+            self._raise_failure()
+            if self._waiting:
+                raise ServiceError(f"{self._waiting} records are not acknowledged after {timeout_s:.0f} s", remedy=REMEDY)
+
+    def close(self) -> None:
+        """Close the connection without waiting for anything; call `flush` before."""
+        self._producer.close(timeout=5)
+
+    def _send(self, role: str, key: bytes | None, value: bytes, headers: Headers, partition: int) -> None:
+        if len(value) > MAX_RECORD_BYTES:
+            raise ServiceError(
+                f"a record of {len(value)} bytes for {role} is above the limit of {MAX_RECORD_BYTES}",
+                remedy="frame fewer rows (framing.rows of the feed)",
+            )
+        with self._state:
+            self._state.wait_for(lambda: self._failure or self._waiting_bytes < IN_FLIGHT_BYTES, ACK_TIMEOUT_S)
+            self._raise_failure()
+            self._waiting += 1
+            self._waiting_bytes += len(value)
+        topic = self._topics[role]
+        with reaching(self.kafka):
+            future = self._producer.send(topic, value=value, key=key, headers=list(headers), partition=partition)
+        size, what = len(value), f"{topic}[{partition}]"
+        future.add_callback(lambda _metadata: self._done(size))
+        future.add_errback(lambda error: self._failed(what, size, error))
+
+    def _done(self, size: int) -> None:
+        with self._state:
+            self._waiting -= 1
+            self._waiting_bytes -= size
+            self._state.notify_all()
+
+    def _failed(self, what: str, size: int, error: BaseException) -> None:
+        with self._state:
+            self._failure = self._failure or (what, error)
+        self._done(size)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            what, error = self._failure
+            raise ServiceError(
+                f"a record for {what} was not acknowledged ({type(error).__name__} {error}), "
+                f"and {self._waiting} more were waiting",
+                remedy=REMEDY,
+            )
+
+
+REMEDY = "see that the broker is up, then start again: nothing unacknowledged counts as sent"
+
+
+class KafkaClaimLog:
+    """The topic `state.clock` as a log of claims."""
+
+    TAIL = 1_000
+    """Records read when claiming: claims come every few seconds, so this is half an hour of them."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        from kafka import KafkaProducer
+
+        from pearlstream.broker import PartitionReader
+
+        self._kafka = kafka
+        self._topic = topic_name(kafka.prefix, "state.clock")
+        end = PartitionReader(kafka, "state.clock")
+        start = max(0, end.end() - self.TAIL)
+        end.close()
+        self._reader = PartitionReader(kafka, "state.clock", start=start)
+        with reaching(kafka):
+            options: dict[str, Any] = client_options(kafka, "pearlstream-claim")
+            self._producer = KafkaProducer(**options, acks="all", allow_auto_create_topics=False)
+
+    def append(self, key: bytes, value: bytes) -> int:
+        """Write a record and wait for its offset."""
+        with reaching(self._kafka):
+            future = self._producer.send(self._topic, value=value, key=key, partition=0)
+            return int(future.get(timeout=30).offset)
+
+    def read(self) -> list[Any]:
+        """Records since the last call."""
+        return list(self._reader.read())
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._reader.close()
+        self._producer.close(timeout=5)

@@ -1,0 +1,37 @@
+"""Pacing: event time against the wall clock, at any speed. The only clock of the producers, and it is at the rim."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Pacer:
+    """Lets event time pass at `speed` times the wall clock (0: as fast as can be).
+
+    A run that falls behind goes as fast as it can until it has caught up; nothing is left out.
+    """
+
+    start_ms: int
+    speed: float = 1.0
+    stop: threading.Event = field(default_factory=threading.Event)
+    _began_s: float | None = None
+
+    def wait_until(self, event_ms: int) -> bool:
+        """Wait until it is `event_ms` of event time; False if the run was stopped meanwhile."""
+        if self._began_s is None:
+            self._began_s = time.monotonic()
+        if self.speed > 0:
+            due_s = self._began_s + (event_ms - self.start_ms) / 1000 / self.speed
+            left_s = due_s - time.monotonic()
+            if left_s > 0:
+                return not self.stop.wait(left_s)
+        return not self.stop.is_set()
+
+    def behind_s(self, event_ms: int) -> float:
+        """Seconds of the wall clock by which `event_ms` is overdue (0 if it is not, or speed is unlimited)."""
+        if self._began_s is None or self.speed <= 0:
+            return 0.0
+        return max(0.0, time.monotonic() - self._began_s - (event_ms - self.start_ms) / 1000 / self.speed)

@@ -1,0 +1,86 @@
+"""Plays a simulated log onto Kafka: topics, time's claim, registry, then step after step at its pace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from pearlstream.broker import admin_client, ensure_topics
+from pearlstream.frame import frame_headers
+from pearlstream.settings import Settings
+from producers.claim import TimeClaim
+from producers.kafka_writer import Compression, KafkaClaimLog, KafkaWriter
+from producers.pacing import Pacer
+from producers.simulator.ledger import Ledger
+from producers.simulator.plan import Plan
+from producers.simulator.run import Simulation, Step
+
+Progress = Callable[[Step, Ledger, float], None]
+"""Told after each step: the step, the books so far, and by how many seconds the run is behind."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a run. `stopped`: it was ended before its time."""
+
+    ledger: Ledger
+    registry: str
+    driver: str
+    stopped: bool
+    wall_s: float
+
+
+def play(
+    plan: Plan,
+    settings: Settings,
+    pacer: Pacer,
+    *,
+    progress: Progress | None = None,
+    compression: Compression = "lz4",
+) -> Played:
+    """Write the log of a plan to the broker. Stopping the pacer ends it cleanly after the step at hand.
+
+    Raises DriverConflict if somebody else drives time, ServiceError if the broker fails; what the ledger counts
+    has then been sent, but not all of it acknowledged.
+    """
+    with ExitStack() as stack:
+        with admin_client(settings.kafka) as admin:
+            ensure_topics(admin, settings.kafka)
+        claims = KafkaClaimLog(settings.kafka)
+        stack.callback(claims.close)
+        claim = TimeClaim(claims, "simulate")
+        driver = claim.take()
+        writer = KafkaWriter(settings.kafka, compression=compression, linger_ms=1 if plan.frame_ms else 5)
+        stack.callback(writer.close)
+        began = time.monotonic()
+        simulation = Simulation(plan)
+        ledger = Ledger()
+        for step in simulation.steps():
+            _play_step(step, writer, pacer, driver)
+            ledger.note(step.frames)
+            ledger.note_tick(step.clock_ms)
+            claim.refresh(step.clock_ms)
+            if progress is not None:
+                progress(step, ledger, pacer.behind_s(step.clock_ms))
+            if pacer.stop.is_set():
+                break
+        writer.flush()
+        claim.release(ledger.last_clock_ms)
+        ledger.lost = simulation.lost()
+        return Played(ledger, simulation.registry, driver, pacer.stop.is_set(), time.monotonic() - began)
+
+
+def _play_step(step: Step, writer: KafkaWriter, pacer: Pacer, driver: str) -> None:
+    """Registry first and acknowledged, then frames when their gateways close them, then the tick."""
+    if step.devices:
+        writer.register(step.devices)
+    writer.send_labels(label.value() for label in step.labels)
+    for frame in step.frames:
+        pacer.wait_until(frame.close_ms)  # a stopped run sends the rest of its step at once, and ends with its tick
+        sent_ms = int(time.time() * 1000)
+        headers = frame_headers(frame.feed, frame.content_type, frame.gateway, sent_ms, sim=True)
+        writer.send_frame(frame.city, frame.payload(), headers)
+    pacer.wait_until(step.clock_ms)
+    writer.send_tick(step.tick(driver))

@@ -1,0 +1,140 @@
+"""Gateways that lose their uplink: when, for how long, and what comes out of their buffers afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from pearlstream.catalogue.simulation import Outage
+from producers.simulator.chance import hashed, key_of, normal_of, stream
+from producers.simulator.fleet import DAY_MS, Fleet
+from producers.simulator.labels import Label
+from producers.simulator.rows import Rows, join_rows
+
+Z95 = 1.6448536269514722
+"""The 95th percentile of the standard normal distribution."""
+
+
+class Episode(NamedTuple):
+    """One gateway of a feed without uplink, from `from_ms` until `until_ms`."""
+
+    feed: str
+    city: str
+    gateway: int
+    name: str
+    from_ms: int
+    until_ms: int
+
+    @property
+    def id(self) -> str:
+        """A name for the episode."""
+        return f"{self.name}@{self.from_ms}"
+
+    def label(self) -> Label:
+        """Its truth label."""
+        return Label(
+            "gateway_outage", self.id, self.city, self.feed, self.name, self.from_ms, self.until_ms, "gateway offline"
+        )
+
+
+def episodes(
+    fleets: Mapping[str, Fleet], outages: Mapping[str, Outage], seed: int, start_ms: int, end_ms: int
+) -> list[Episode]:
+    """All outages that touch [start_ms, end_ms), in order of time.
+
+    Each city and day has a number of them that follows from the seed alone; which gateway is hit is decided by
+    a lot of its own, so that another feed in the catalogue moves few of them.
+    """
+    cities = sorted({city.id for fleet in fleets.values() for city in fleet.cities})
+    found = []
+    for city in cities:
+        feeds = [feed for feed, fleet in fleets.items() if any(name_city == city for name_city in _homes(fleet))]
+        per_day = max((outages[feed].per_day for feed in feeds), default=0.0)
+        for day in range(start_ms // DAY_MS - 1, end_ms // DAY_MS + 1):
+            rng = stream(seed, "outage", city, day)
+            for index in range(int(rng.poisson(per_day))):
+                lots = rng.random(2)
+                feed = max(feeds, key=lambda name: key_of(seed, "outage", city, day, index, name))  # noqa: B023
+                episode = _episode(fleets[feed], outages[feed], city, day * DAY_MS, lots, f"{seed}/{day}/{index}")
+                if episode.until_ms > start_ms and episode.from_ms < end_ms:
+                    found.append(episode)
+    return sorted(found, key=lambda episode: (episode.from_ms, episode.name))
+
+
+def _homes(fleet: Fleet) -> set[str]:
+    return {fleet.cities[city].id for _, city in fleet.gateways}
+
+
+def _episode(fleet: Fleet, outage: Outage, city: str, day_ms: int, lots: np.ndarray, salt: str) -> Episode:  # type: ignore[type-arg]
+    ways = [(index, name) for index, (name, at) in enumerate(fleet.gateways) if fleet.cities[at].id == city]
+    index, name = max(ways, key=lambda way: key_of("gateway", salt, way[1]))
+    sigma = np.log(outage.p95_min / outage.median_min) / Z95
+    minutes = outage.median_min * float(np.exp(sigma * normal_of(np.array([lots[1]]))[0]))
+    begin = day_ms + int(lots[0] * DAY_MS)
+    return Episode(fleet.feed.id, city, index, name, begin, begin + max(1, int(minutes * 60_000)))
+
+
+@dataclass
+class Buffers:
+    """What the gateways of one feed hold back while they are offline, and how it comes out."""
+
+    fleet: Fleet
+    outage: Outage
+    episodes: Sequence[Episode]
+    seed: int
+    lost: int = 0
+    _held: dict[Episode, list[Rows]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        key = key_of(self.seed, self.fleet.feed.id, "buffered")
+        self._buffered = hashed(key, self.fleet.city, self.fleet.number) < self.outage.buffered
+
+    def hold(self, rows: Rows) -> Rows:
+        """Keep back what reaches a gateway while it is offline (or lose it), and return the rest."""
+        if not self.episodes or not len(rows):
+            return rows
+        first, last = int(rows.arrival_ms.min()), int(rows.arrival_ms.max())
+        for episode in self.episodes:
+            if episode.from_ms > last or episode.until_ms <= first:
+                continue
+            offline = self.fleet.gateway[rows.device] == episode.gateway
+            offline &= (rows.arrival_ms >= episode.from_ms) & (rows.arrival_ms < episode.until_ms)
+            if offline.any():
+                kept = offline & self._buffered[rows.device]
+                self.lost += int(offline.sum() - kept.sum())
+                self._held.setdefault(episode, []).append(rows.take(kept))
+                rows = rows.take(~offline)
+        return rows
+
+    def release(self, before_ms: int) -> list[Rows]:
+        """What comes out of the buffers of gateways that are online again before `before_ms`."""
+        back = [episode for episode in self._held if episode.until_ms < before_ms]
+        return [self._flush(episode, join_rows(self._held.pop(episode))) for episode in back]
+
+    @property
+    def held(self) -> int:
+        """Readings that are still in a buffer."""
+        return sum(len(rows) for parts in self._held.values() for rows in parts)
+
+    @property
+    def last_release_ms(self) -> int:
+        """When the last of the buffers that hold something is online again, or 0."""
+        return max((episode.until_ms for episode in self._held), default=0)
+
+    def _flush(self, episode: Episode, rows: Rows) -> Rows:
+        """Buffered readings at `speedup`, shuffled in blocks, some twice, some later still."""
+        key = key_of(self.seed, "flush", episode.id)
+        spec = self.outage
+        rows = rows.take(np.argsort(rows.arrival_ms, kind="stable"))
+        count = np.arange(len(rows))
+        due = episode.until_ms + ((rows.arrival_ms - episode.from_ms) / spec.speedup).astype(np.int64)
+        shuffled = np.lexsort((hashed(key, count), count // spec.block))
+        rows = rows.take(shuffled).arriving(due)
+        late = hashed(key ^ 1, count) < spec.stragglers
+        extra = (hashed(key ^ 2, count) * spec.straggle_s * 1000).astype(np.int64)
+        rows = rows.arriving(rows.arrival_ms + np.where(late, extra, 0))
+        twice = rows.take(hashed(key ^ 3, count) < spec.duplicates)
+        return join_rows([rows, twice.arriving(twice.arrival_ms + 1_000, repeat=True)])

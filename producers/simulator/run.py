@@ -1,0 +1,194 @@
+"""The run: one step per tick of event time, each with the frames that arrive in it and the tick that ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pearlstream.catalogue.models import Feed, Framing
+from pearlstream.catalogue.simulation import simulation_of
+from pearlstream.fold import Log
+from pearlstream.frame import Tick, expected_partition, frame_headers, tick_record
+from pearlstream.registry import RegistryBook
+from producers.simulator.fleet import Fleet, build_fleet, cities_of, counts
+from producers.simulator.gateways import Frame, Gateways, in_order
+from producers.simulator.labels import Label, scenario_labels
+from producers.simulator.outages import Episode, episodes
+from producers.simulator.plan import DRAIN_MS, Plan
+from producers.simulator.readings import Readings
+from producers.simulator.transport import Transport
+
+SETTLE_MS = 30_000
+"""Corrections of a window come at most once in this time of clock: so long the clock goes on after the last reading."""
+DRIVER = "simulate/0"
+"""Who drives time where nobody claimed it (runs in process, tests)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens between two ticks: `frames` in the order in which they are sent, then a tick of `clock_ms`.
+
+    The first step has no frames and opens the log: its `devices` (registry records) must be acknowledged before
+    any tick is written. `labels` are what the simulator does on purpose, at the step in which it begins.
+    """
+
+    clock_ms: int
+    frames: tuple[Frame, ...]
+    registry: str
+    devices: tuple[tuple[bytes, str], ...] = ()
+    """Values for the topic `devices`, each with the registry version that it completes."""
+    labels: tuple[Label, ...] = ()
+
+    def tick(self, driver: str = DRIVER) -> Tick:
+        """The tick that ends the step."""
+        return Tick(self.clock_ms, driver, self.registry, sim=True)
+
+
+@dataclass
+class _FeedRun:
+    """One feed in motion."""
+
+    readings: Readings
+    transport: Transport
+    gateways: Gateways
+
+
+@dataclass
+class Simulation:
+    """A plan brought to life. `steps()` may be taken once."""
+
+    plan: Plan
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.feeds = simulated_feeds(plan)
+        self.fleets = _fleets(plan, self.feeds)
+        shapes = {feed.id: shape for feed in self.feeds if (shape := simulation_of(feed)) is not None}
+        faults = {name: shape.faults for name, shape in shapes.items()}
+        self.outages: list[Episode] = []
+        if plan.faults:
+            outages = {name: faults[name].outage for name in self.fleets}
+            self.outages = episodes(self.fleets, outages, plan.seed, plan.start_ms, plan.end_ms)
+        self._runs = {
+            name: _FeedRun(
+                Readings(fleet, shapes[name], plan.scenarios, plan.seed, plan.start_ms),
+                Transport(
+                    fleet,
+                    faults[name] if plan.faults else None,
+                    [episode for episode in self.outages if episode.feed == name],
+                    plan.seed,
+                    plan.start_ms,
+                    plan.tick_ms,
+                ),
+                Gateways(fleet, plan.encoding),
+            )
+            for name, fleet in self.fleets.items()
+        }
+        self.devices = self._register()
+        self.registry = self.devices[-1][1] if self.devices else RegistryBook({}).last.version
+
+    @property
+    def readings_per_s(self) -> float:
+        """Readings that the devices make in a second of event time."""
+        return sum(len(fleet) / fleet.feed.cadence_s for fleet in self.fleets.values())
+
+    def steps(self) -> Iterator[Step]:
+        """The whole log, from the registry to the end of the drain."""
+        plan, labels = self.plan, sorted(self._labels(), key=lambda label: label.from_ms)
+        clock, end = plan.start_ms, 0
+        while not end or clock <= end:
+            frames = self._frames(clock - plan.tick_ms, clock) if clock > plan.start_ms else []
+            begun = [label for label in labels if label.from_ms <= clock]
+            labels = labels[len(begun) :]
+            first = clock == plan.start_ms
+            yield Step(clock, tuple(frames), self.registry, self.devices if first else (), tuple(begun))
+            if clock >= plan.end_ms:
+                end = end or self._drained_ms()
+            clock += plan.tick_ms
+
+    def _frames(self, from_ms: int, until_ms: int) -> list[Frame]:
+        """What the gateways send in one step. Devices speak until the plan's end, gateways afterwards too."""
+        found: list[Frame] = []
+        for run in self._runs.values():
+            for rows in run.readings.between(from_ms, min(until_ms, self.plan.end_ms)):
+                run.transport.offer(rows)
+            arrived = run.transport.arrived(until_ms)
+            if arrived is not None:
+                found.extend(run.gateways.frames(arrived, from_ms, until_ms))
+        return in_order(found)
+
+    def _drained_ms(self) -> int:
+        """How long the clock goes on: until windows are settled, what is on the way is in, and corrections are out."""
+        plan = self.plan
+        hold = max((feed.hold_s for feed in self.feeds), default=0) * 1000
+        latest = plan.end_ms + DRAIN_MS - SETTLE_MS
+        last = max((run.transport.last_arrival_ms(latest) for run in self._runs.values()), default=0)
+        end = max(plan.end_ms + hold + SETTLE_MS, last + SETTLE_MS + plan.tick_ms)
+        return min(-(-end // plan.tick_ms) * plan.tick_ms, plan.end_ms + DRAIN_MS)
+
+    def _labels(self) -> Iterator[Label]:
+        yield from scenario_labels(self.plan)
+        for episode in self.outages:
+            yield episode.label()
+        if self.plan.faults:
+            for run in self._runs.values():
+                yield from run.transport.clocks.labels(self.plan.start_ms, self.plan.end_ms)
+
+    def _register(self) -> tuple[tuple[bytes, str], ...]:
+        book = RegistryBook({feed.id: feed for feed in self.feeds})
+        values = (v for fleet in self.fleets.values() for v in fleet.records(self.plan.start_ms, self.plan.seed))
+        return tuple((value, book.add([value])) for value in values)
+
+    def lost(self) -> dict[str, int]:
+        """Readings that devices made and no gateway has sent, by cause."""
+        transports = [run.transport for run in self._runs.values()]
+        return {
+            "network": sum(transport.lost for transport in transports),
+            "gateway_outage": sum(transport.lost_in_outages for transport in transports),
+            "on_the_way": sum(transport.on_the_way for transport in transports),
+        }
+
+
+def simulated_feeds(plan: Plan) -> list[Feed]:
+    """The feeds that have a declared shape and that the plan wants, framed as the plan says."""
+    wanted = plan.feeds or tuple(plan.catalogue.feeds)
+    feeds = [plan.catalogue.feeds[name] for name in sorted(wanted) if plan.catalogue.feeds[name].simulate]
+    return [feed.model_copy(update={"framing": _framing(feed, plan)}) for feed in feeds]
+
+
+def _framing(feed: Feed, plan: Plan) -> Framing:
+    seconds = plan.frame_ms / 1000 if plan.frame_ms else feed.framing.seconds
+    return Framing(rows=plan.frame_rows or feed.framing.rows, seconds=seconds)
+
+
+def _fleets(plan: Plan, feeds: Iterable[Feed]) -> dict[str, Fleet]:
+    cities = {code: city for code, city in plan.catalogue.cities.items() if not plan.cities or code in plan.cities}
+    chosen = [(feed, cities_of(feed, cities)) for feed in feeds]
+    chosen = [(feed, some) for feed, some in chosen if some]
+    base = sum(sum(counts(feed, some, 1.0)) / feed.cadence_s for feed, some in chosen)
+    scale = 1.0 if plan.rate is None or not base else plan.rate / base
+    fleets = {}
+    for feed, some in chosen:
+        shape = simulation_of(feed)
+        assert shape is not None
+        fleets[feed.id] = build_fleet(feed, shape, some, plan.seed, scale, plan.tick_ms)
+    return fleets
+
+
+def simulate(plan: Plan) -> Iterator[Step]:
+    """The steps of a plan."""
+    return Simulation(plan).steps()
+
+
+def log_steps(steps: Iterable[Step], partitions: int, driver: str = DRIVER) -> Mapping[int, Log]:
+    """The log of `readings` that steps make, by partition, as the broker would hold it (without `sent-ms`)."""
+    logs = {partition: Log() for partition in range(partitions)}
+    for step in steps:
+        for frame in step.frames:
+            key = frame.city.encode()
+            headers = frame_headers(frame.feed, frame.content_type, frame.gateway, None, sim=True)
+            logs[expected_partition(key, partitions)].append(key, frame.payload(), headers)
+        none, empty, headers = tick_record(step.tick(driver))
+        for log in logs.values():
+            log.append(none, empty, headers)
+    return logs

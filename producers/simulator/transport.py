@@ -1,0 +1,150 @@
+"""The way from a device to its gateway's log: delay, loss, repeats, disorder, wrong clocks, outages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pearlstream.catalogue.simulation import DeviceClock, Faults
+from producers.simulator.chance import Floats, Ints, hashed, key_of, normal_of, stream
+from producers.simulator.fleet import DAY_MS, Fleet
+from producers.simulator.labels import Label
+from producers.simulator.outages import Buffers, Episode
+from producers.simulator.rows import Rows, join_rows
+
+Z99 = 2.3263478740408408
+"""The 99th percentile of the standard normal distribution."""
+EIGHT_HOURS_MS = 8 * 3_600_000
+
+
+class Transport:
+    """Carries the readings of one feed. Offer the parts of a step, then take what has arrived by its end."""
+
+    def __init__(
+        self, fleet: Fleet, faults: Faults | None, episodes: Sequence[Episode], seed: int, start_ms: int, tick_ms: int
+    ) -> None:
+        self.fleet = fleet
+        self.faults = faults
+        self.lost = 0
+        self._start_ms = start_ms
+        self._tick_ms = tick_ms
+        self._coming: dict[int, list[Rows]] = {}
+        self._key = key_of(seed, fleet.feed.id, "transport")
+        self._delay = stream(seed, fleet.feed.id, "delay")
+        self._fate = stream(seed, fleet.feed.id, "fate")
+        self._buffers: Buffers | None = None
+        if faults is not None:
+            self._buffers = Buffers(fleet, faults.outage, episodes, seed)
+            self.clocks = Clocks(fleet, faults.clock, seed)
+
+    def offer(self, rows: Rows) -> None:
+        """Readings as the devices made them, in order."""
+        if self.faults is None:
+            self._sort_in(rows)
+            return
+        assert self._buffers is not None
+        self._sort_in(self._buffers.hold(self._travel(rows)))
+
+    def arrived(self, until_ms: int) -> Rows | None:
+        """What arrives in the step that ends at `until_ms`, in no order; None if nothing does."""
+        if self._buffers is not None:
+            for rows in self._buffers.release(until_ms):
+                self._sort_in(rows)
+        parts = self._coming.pop(self._step(until_ms - 1), [])
+        return join_rows(parts) if parts else None
+
+    @property
+    def on_the_way(self) -> int:
+        """Readings that have not arrived yet."""
+        held = self._buffers.held if self._buffers is not None else 0
+        return held + sum(len(rows) for parts in self._coming.values() for rows in parts)
+
+    @property
+    def lost_in_outages(self) -> int:
+        """Readings that nobody buffered."""
+        return self._buffers.lost if self._buffers is not None else 0
+
+    def last_arrival_ms(self, before_ms: int) -> int:
+        """The end of the last step before `before_ms` in which something is known to arrive, or 0."""
+        last = max((step for step in self._coming), default=-1)
+        known = self._start_ms + (last + 1) * self._tick_ms
+        release = self._buffers.last_release_ms + self._tick_ms if self._buffers is not None else 0
+        return max((ms for ms in (known, release) if ms <= before_ms), default=0)
+
+    def _step(self, ms: int) -> int:
+        return (ms - self._start_ms) // self._tick_ms
+
+    def _sort_in(self, rows: Rows) -> None:
+        """Put readings where they belong by their time of arrival."""
+        if not len(rows):
+            return
+        steps = (rows.arrival_ms - self._start_ms) // self._tick_ms
+        first = int(steps.min())
+        if first == int(steps.max()):
+            self._coming.setdefault(first, []).append(rows)
+            return
+        for step in np.unique(steps):
+            self._coming.setdefault(int(step), []).append(rows.take(np.flatnonzero(steps == step)))
+
+    def _travel(self, rows: Rows) -> Rows:
+        """Delay, loss, repeats, disorder; one lot per reading decides which of them."""
+        assert self.faults is not None
+        net = self.faults.network
+        sigma = np.log(net.p99_s / net.median_s) / Z99
+        delay = np.exp(self._delay.standard_normal(len(rows)) * sigma + np.log(net.median_s * 1000))
+        lot = self._fate.random(len(rows))
+        arrival: Ints = rows.arrival_ms + delay.astype(np.int64)
+        lost = lot < net.loss
+        twice = (lot >= net.loss) & (lot < net.loss + net.duplicates)
+        held = (lot >= 1 - net.disorder).nonzero()[0]
+        arrival[held] += (self._lot("disorder", rows, held) * net.disorder_s * 1000).astype(np.int64)
+        sent = rows.arriving(arrival)
+        sent = Rows(sent.device, self.clocks.read(rows), sent.seq, arrival, sent.repeat, sent.values)
+        again = np.flatnonzero(twice)
+        self.lost += int(lost.sum())
+        if again.size:
+            copy = sent.take(again)
+            wait = (1_000 + 9_000 * self._lot("again", rows, again)).astype(np.int64)
+            copy = copy.arriving(copy.arrival_ms + wait, repeat=True)
+            return join_rows([sent.take(~lost), copy])
+        return sent.take(~lost) if lost.any() else sent
+
+    def _lot(self, purpose: str, rows: Rows, some: Ints) -> Floats:
+        return hashed(self._key ^ key_of(purpose), rows.device[some], rows.seq[some])
+
+
+class Clocks:
+    """How far the clocks of a fleet are off, and which of them are quite wrong."""
+
+    def __init__(self, fleet: Fleet, spec: DeviceClock, seed: int) -> None:
+        self.fleet = fleet
+
+        def lot(purpose: str) -> Floats:
+            return hashed(key_of(seed, fleet.feed.id, "clock", purpose), fleet.city, fleet.number)
+
+        self._offset_ms = normal_of(lot("offset")) * spec.offset_s * 1000
+        self._drift = normal_of(lot("drift")) * spec.drift_ppm * 1e-6
+        # a clock that is never set has run free for thirty days when the run begins
+        self._free_ms = np.where(lot("resync") < spec.resync, 0, 30 * DAY_MS)
+        self._sync_ms = (lot("moment") * DAY_MS).astype(np.int64)
+        wrong = lot("wrong") < spec.wrong
+        minutes = np.round((lot("minutes") - 0.5) * 60 + np.where(lot("minutes") < 0.5, -1, 1)) * 60_000
+        zone = np.where(lot("sign") < 0.5, -EIGHT_HOURS_MS, EIGHT_HOURS_MS)
+        self.wrong_ms = np.where(wrong, np.where(lot("kind") < 0.5, minutes, zone), 0.0)
+
+    def read(self, rows: Rows) -> Ints:
+        """What the devices' clocks say at the true times `rows.ts_ms`."""
+        device = rows.device
+        since = (rows.ts_ms - self._sync_ms[device]) % DAY_MS + self._free_ms[device]
+        off = self._offset_ms[device] + self._drift[device] * since + self.wrong_ms[device]
+        read: Ints = rows.ts_ms + np.floor(off + 0.5).astype(np.int64)
+        return read
+
+    def labels(self, start_ms: int, end_ms: int) -> Iterator[Label]:
+        """A label for each clock that is off by minutes or hours."""
+        for device in np.flatnonzero(self.wrong_ms):
+            city = self.fleet.cities[self.fleet.city[device]].id
+            name, off = str(self.fleet.ids[device]), self.wrong_ms[device] / 60_000
+            note = f"clock off by {off:+.0f} min"
+            yield Label("clock_wrong", name, city, self.fleet.feed.id, name, start_ms, end_ms, note)

@@ -1,0 +1,233 @@
+"""The Faust application: stages as agents, resuming from snapshots, watched.
+
+    make_app(settings)                      both stages
+    make_app(settings, ["admit"])           one of them
+    faust -A streams.app worker             the same from Faust's own command line (`app`, from the settings)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import faust
+from faust.tables.manager import TableManager
+from faust.types import TP
+
+from pearlstream.broker import admin_client, ensure_topics, topic_ids
+from pearlstream.errors import EXIT_TRY_AGAIN, PearlstreamError, SettingsError
+from pearlstream.fold import Fold
+from pearlstream.logs import dict_config, flush, get_logger
+from pearlstream.registry import RegistryBook
+from pearlstream.runner import Limits
+from pearlstream.settings import Kafka, Settings, load_settings
+from pearlstream.topics import topic_name
+from streams.consumer import Transport
+from streams.registry import RegistryReader
+from streams.stage import Stage
+
+log = get_logger(__name__)
+
+STAGES = ("admit", "indicate")
+"""The stages, in the order of the data."""
+SESSION_TIMEOUT_S = 8.0
+"""A killed worker's partitions stay with it for this long; brokers allow 6 s and more."""
+LARGEST_MESSAGE = 8 << 20
+TOPIC_ID_EVERY_S = 30.0
+
+
+class Tables(TableManager):  # type: ignore[misc]
+    """Faust's manager of the tables that we do not have, without its pause of a second at the start."""
+
+    async def on_start(self) -> None:
+        """Go on to the (empty) recovery, from which reading begins."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class WorkerApp(faust.App):  # type: ignore[misc]
+    """Faust's app with our consumer, a start that waits for what must come first, and a clean stop."""
+
+    alone: bool
+    """True: take every partition and join no group, which suits the only worker of a prefix and starts faster."""
+
+    def equip(self, settings: Settings, folds: Sequence[Fold[Any]], book: RegistryBook, catalogue: str) -> None:
+        """Give the app its stages; an agent is registered for each."""
+        self.settings = settings
+        kafka = settings.kafka
+        limits = Limits(settings.worker.snapshot_frames, round(settings.worker.snapshot_mb * 1_000_000))
+        self.stages = [
+            Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds
+        ]
+        self.registry_reader = RegistryReader(kafka.bootstrap_servers, topic_name(kafka.prefix, "devices"), book)
+        for stage in self.stages:
+            topic = self.topic(
+                stage.source_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+            )
+            self.agent(topic, name=stage.fold.name)(stage.run)
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> Transport:
+        return Transport(self.conf.broker_producer, self)
+
+    # --- what stages need (`streams.stage.Host`) ---------------------------------------------------------
+
+    async def put(
+        self, topic: str, partition: int, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
+    ) -> asyncio.Future[Any]:
+        """Hand a record to the producer; the future is done when the broker has acknowledged it."""
+        return asyncio.ensure_future(await self.producer.send(topic, key, value, partition, None, list(headers)))
+
+    async def seek(self, tp: TP, offset: int) -> None:
+        """Read a partition from `offset` again."""
+        await self.consumer.seek_wait({tp: offset})
+
+    def safe_below(self, tp: TP, offset: int) -> None:
+        """Note that everything below `offset` may be committed."""
+        self.consumer.safe[tp] = offset
+
+    def die(self, code: int, message: str, **facts: object) -> None:
+        """End the process at once: what is not acknowledged is done again by the next one."""
+        log.critical(message, exit_code=code, **facts)
+        flush()
+        os._exit(code)
+
+    # --- what the consumer needs --------------------------------------------------------------------------
+
+    async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
+        """From which offset each assigned partition is to be read."""
+        found = await asyncio.gather(
+            *(
+                stage.positions({tp.partition for tp in assigned if tp.topic == stage.source_topic})
+                for stage in self.stages
+            )
+        )
+        return {tp: offset for positions in found for tp, offset in positions.items()}
+
+    # --- start and stop -----------------------------------------------------------------------------------
+
+    async def on_start(self) -> None:
+        """Before anything is read: topics, their ids, the device registry."""
+        if not self.settings.kafka.bootstrap_servers:
+            raise SettingsError(
+                "the worker has no broker", remedy="set PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS, or use `pearlstream demo`"
+            )
+        ids = await asyncio.to_thread(_make_topics, self.settings.kafka)
+        for stage in self.stages:
+            stage.topic_id = ids[stage.fold.source]
+        await self.registry_reader.start(self.die)
+        self.add_future(self._watch_topic_ids())
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Finish what is in hand, take snapshots, commit; then let Faust stop."""
+        await asyncio.gather(*(stage.drain() for stage in self.stages))
+        if self._consumer is not None:
+            await self.consumer.commit()
+        await self.registry_reader.stop()
+        await super().on_stop()
+
+    async def _watch_topic_ids(self) -> None:
+        """A topic that is made anew starts at 0 again: positions of the old one would swallow the new data."""
+        while not self.should_stop:
+            await asyncio.sleep(TOPIC_ID_EVERY_S)
+            try:
+                ids = await asyncio.to_thread(_topic_ids, self.settings.kafka, [s.fold.source for s in self.stages])
+            except PearlstreamError as error:
+                log.warning("the topics' ids cannot be read", error=str(error))
+                continue
+            for stage in self.stages:
+                if ids.get(stage.fold.source) != stage.topic_id:
+                    self.die(EXIT_TRY_AGAIN, f"the topic {stage.source_topic} was made anew; starting again")
+
+
+def _make_topics(kafka: Kafka) -> dict[str, str]:
+    with admin_client(kafka) as admin:
+        return ensure_topics(admin, kafka)
+
+
+def _topic_ids(kafka: Kafka, roles: Sequence[str]) -> dict[str, str]:
+    with admin_client(kafka) as admin:
+        return topic_ids(admin, kafka, roles)
+
+
+def make_folds(settings: Settings, stages: Sequence[str]) -> tuple[list[Fold[Any]], RegistryBook, str]:
+    """The folds of these stages, the registry that they share, and the catalogue's version."""
+    from pearlstream.catalogue import load_catalogue
+    from pearlstream.folds.admit import Admit
+    from pearlstream.folds.indicate import Indicate
+    from pearlstream.program import compile_catalogue
+
+    catalogue = load_catalogue(settings.catalogue.overlays)
+    program = compile_catalogue(catalogue)
+    book = RegistryBook(catalogue.feeds)
+    made: dict[str, Callable[[], Fold[Any]]] = {
+        "admit": lambda: Admit(program, book, settings.kafka.partitions),
+        "indicate": lambda: Indicate(program, book, settings.kafka.partitions),
+    }
+    unknown = sorted(set(stages) - set(made))
+    if unknown:
+        raise SettingsError(f"there is no stage {unknown[0]!r}", remedy=f"stages are {', '.join(STAGES)}")
+    return [made[stage]() for stage in STAGES if stage in stages], book, catalogue.version
+
+
+def make_app(
+    settings: Settings,
+    stages: Sequence[str] = STAGES,
+    *,
+    folds: Sequence[Fold[Any]] | None = None,
+    book: RegistryBook | None = None,
+    alone: bool = False,
+) -> WorkerApp:
+    """The Faust application that runs these stages; nothing is connected before it starts.
+
+    `folds` replaces the stages' own folds (tests do). Raises CatalogueError, or SettingsError for an unknown stage.
+    """
+    if folds is None:
+        folds, book, catalogue = make_folds(settings, stages)
+    else:
+        catalogue = ""
+    kafka = settings.kafka
+    app = WorkerApp(
+        # Offsets committed without joining the group would be refused while it has members.
+        f"{kafka.prefix}worker{'.alone' if alone else ''}",
+        broker=f"kafka://{kafka.bootstrap_servers or '127.0.0.1:9092'}".replace(",", ";kafka://"),
+        agent_supervisor="mode.CrashingSupervisor",
+        web_enabled=False,
+        store="memory://",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=LARGEST_MESSAGE,
+        broker_max_poll_records=200,
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
+        broker_rebalance_timeout=20.0,
+        broker_commit_interval=1.0,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=64,
+        stream_recovery_delay=0.0,
+        producer_acks=-1,
+        producer_linger=0.005,  # seconds
+        producer_max_batch_size=1 << 20,
+        producer_max_request_size=LARGEST_MESSAGE + (1 << 16),
+        producer_request_timeout=300.0,
+        worker_redirect_stdouts=False,
+        TableManager=Tables,
+        logging_config=dict_config(settings.log.level),
+    )
+    app.alone = alone
+    app.equip(settings, folds, book if book is not None else RegistryBook({}), catalogue)
+    return app
+
+
+def __getattr__(name: str) -> WorkerApp:
+    """`app`, made from the settings when Faust's command line first asks for it."""
+    if name != "app":
+        raise AttributeError(name)
+    made = globals()["app"] = make_app(load_settings())
+    return made

@@ -1,0 +1,261 @@
+"""Measures: Polars over a stream and ClickHouse over stored rows give the same integers, however rows are cut."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from pearlstream.errors import CatalogueError, TermError
+from pearlstream.measures import (
+    IDENTITY,
+    PARTIAL,
+    MeasureKind,
+    MeasureSpec,
+    PaneOf,
+    Plan,
+    aggregate,
+    clickhouse_select,
+    merge,
+    parse_dims,
+    polars_columns,
+    rows_measure,
+    unusable,
+)
+from pearlstream.terms import ColumnType, Term
+
+COLUMNS = {
+    "i": ColumnType.NUMBER,
+    "u": ColumnType.NUMBER,
+    "f": ColumnType.NUMBER,
+    "g": ColumnType.NUMBER,
+    "z": ColumnType.NUMBER,
+    "b": ColumnType.BOOLEAN,
+    "t": ColumnType.TEXT,
+    "e": ColumnType.TEXT,
+}
+WORDS = ["a", "b", "it's", "b\\n", "", "k=v,%", "城"]
+TABLE = """CREATE OR REPLACE TABLE readings (city LowCardinality(String), ts Int64, clock Int64, late Bool,
+    i Nullable(Int64), u Nullable(UInt64), f Nullable(Float64), g Nullable(Float64), z Float64, b Nullable(Bool),
+    t LowCardinality(Nullable(String)), e Nullable(Enum8('a' = 1, 'b' = 2, 'c' = 3))) ENGINE = Memory"""
+
+
+# ---------------------------------------------------------------- the other engine
+
+
+class ClickHouse:
+    """chDB in a process of its own: it allows one path per process, and other tests may want theirs."""
+
+    SERVER = """
+import json, sys
+from chdb import session
+store = session.Session(sys.argv[1])
+for line in sys.stdin:
+    sql, layout = json.loads(line)
+    try:
+        answer = [True, str(store.query(sql, layout))]
+    except Exception as error:
+        answer = [False, str(error)]
+    print(json.dumps(answer), flush=True)
+"""
+
+    def __init__(self, folder: Path) -> None:
+        self.parquet = folder / "rows.parquet"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.SERVER, str(folder / "store")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([sql, "JSONEachRow"]) + "\n")
+        self.process.stdin.flush()
+        fine, text = json.loads(self.process.stdout.readline())
+        assert fine, f"{text}\n{sql}"
+        return [json.loads(line) for line in text.splitlines()]
+
+    def load(self, df: pl.DataFrame) -> None:
+        df.with_columns(pl.col("e").cast(pl.String)).write_parquet(self.parquet)
+        self.query(TABLE)
+        names = ", ".join(df.columns)
+        self.query(f"INSERT INTO readings ({names}) SELECT {names} FROM file('{self.parquet}', Parquet)")
+
+    def partials(self, specs: list[MeasureSpec]) -> list[dict[str, Any]]:
+        parts = [f"SELECT * FROM ({clickhouse_select(spec, 'readings')})" for spec in specs]
+        return ordered(self.query(" UNION ALL ".join(parts)))
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    pytest.importorskip("chdb")
+    engine = ClickHouse(tmp_path_factory.mktemp("chdb"))
+    yield engine
+    engine.close()
+
+
+def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: [(row[name] is not None, row[name]) for name in IDENTITY])
+
+
+# ---------------------------------------------------------------- random terms and rows
+
+literals = st.one_of(
+    st.integers(0, 200).map(str),
+    st.sampled_from(["0.1", "0.5", "1e3", "3.6", "7.1", "1e-7", "9007199254740992", "0.30000000000000004"]),
+    st.floats(0, 1e6, allow_subnormal=False).map(repr),
+)
+numbers = st.sampled_from(["i", "u", "f", "g", "z", "g", "z", "b"])
+
+
+def numeric(depth: int) -> st.SearchStrategy[str]:
+    if depth == 0:
+        return st.one_of(numbers, literals)
+    inner, condition = numeric(depth - 1), conditional(depth - 1)
+    return st.one_of(
+        numbers,
+        literals,
+        st.builds("({} {} {})".format, inner, st.sampled_from("+-*/"), inner),
+        st.builds("{} / {}".format, inner, numbers),
+        st.builds("{}({})".format, st.sampled_from(["floor", "abs", "sqrt", "-"]), inner),
+        st.builds("{}({}, {})".format, st.sampled_from(["greatest", "least"]), inner, inner),
+        st.builds("case when {} then {} else {} end".format, condition, inner, inner),
+        st.builds("case when {} then {} when {} then {} end".format, condition, inner, condition, inner),
+        st.builds("({})".format, condition),
+    )
+
+
+def text_literal(word: str) -> str:
+    return "'" + word.replace("'", "''") + "'"
+
+
+def conditional(depth: int) -> st.SearchStrategy[str]:
+    words = st.sampled_from(WORDS).map(text_literal)
+    plain = st.one_of(
+        st.just("b"),
+        st.builds("{} {} {}".format, st.sampled_from("te"), st.sampled_from(["=", "<>"]), words),
+        st.builds("{} {}in ({}, {})".format, st.sampled_from("te"), st.sampled_from(["", "not "]), words, words),
+        st.builds("{} is {}null".format, st.sampled_from(sorted(COLUMNS)), st.sampled_from(["", "not "])),
+        st.builds("{} in ({}, {})".format, numbers, literals, literals),
+        st.sampled_from(["true", "false", "t = e", "t <> e"]),
+    )
+    if depth == 0:
+        return plain
+    inner, number = conditional(depth - 1), numeric(depth - 1)
+    return st.one_of(
+        plain,
+        st.builds("({} {} {})".format, number, st.sampled_from(["=", "<>", "<", "<=", ">", ">="]), number),
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or"]), inner),
+        st.builds("not ({})".format, inner),
+        st.builds("({} is null)".format, number),
+    )
+
+
+integers = st.one_of(
+    st.none(),
+    st.integers(-20, 20),
+    st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from([2**53 - 1, 2**53, 2**53 + 1, -(2**53) - 1]),
+)
+floats = st.one_of(
+    st.none(),
+    st.floats(),
+    st.sampled_from([-0.0, 0.0, 5e-324, 1e-9, 9.99e-10, 0.0005, 0.0015, 2.0**53, 9007199254740.992]),
+)
+tame = st.one_of(st.none(), st.integers(-4000, 4000).map(lambda n: n / 8), st.floats(-1e4, 1e4))
+row = st.fixed_dictionaries(
+    {
+        "city": st.sampled_from(["440100", "HK"]),
+        "ts": st.integers(-30_000, 30_000),
+        "clock": st.integers(0, 30_000),
+        "late": st.booleans(),
+        "i": integers,
+        "u": st.one_of(st.none(), st.integers(0, 9), st.integers(0, 2**64 - 1)),
+        "f": floats,
+        "g": tame,
+        "b": st.one_of(st.none(), st.booleans()),
+        "t": st.one_of(st.none(), st.sampled_from(WORDS)),
+        "e": st.one_of(st.none(), st.sampled_from("abc")),
+    }
+)
+SCHEMA = {
+    "city": pl.String,
+    "ts": pl.Int64,
+    "clock": pl.Int64,
+    "late": pl.Boolean,
+    "i": pl.Int64,
+    "u": pl.UInt64,
+    "f": pl.Float64,
+    "g": pl.Float64,
+    "b": pl.Boolean,
+    "t": pl.String,
+    "e": pl.Enum(["a", "b", "c"]),
+}
+frames = st.builds(
+    lambda rows, z: pl.DataFrame(rows, schema=SCHEMA).with_columns(pl.lit(z).alias("z")),
+    st.lists(row, min_size=1, max_size=30),
+    st.sampled_from([7.3, 0.0, -3.1, 1e-10]),  # a single value, as a join with one device leaves it
+)
+
+
+@st.composite
+def measures(draw: st.DrawFn, name: str = "x.m") -> MeasureSpec:
+    kind = draw(st.sampled_from(MeasureKind))
+    where = draw(st.none() | conditional(2))
+    key = draw(numeric(2)) if kind is MeasureKind.MAP else None
+    edges = draw(st.sampled_from([(), (), (-1.5, 0.0, 0.1, 3.0, 1e6), (2.0,)])) if key else ()
+    try:
+        return MeasureSpec(
+            name,
+            "test.feed",
+            kind,
+            Term.parse(draw(numeric(3)), COLUMNS),
+            where=None if where is None else Term.parse(where, COLUMNS),
+            key=None if key is None else Term.parse(key, COLUMNS),
+            edges=edges,
+            decimals=draw(st.sampled_from([3, 0, 6])),
+            required=draw(st.frozensets(st.sampled_from(sorted(COLUMNS)), max_size=2)),
+            by=draw(st.sampled_from([(), (), ("t",), ("t", "e"), ("e",)])),
+            pane_len_s=draw(st.sampled_from([10, 7])),
+            pane_of=draw(st.sampled_from(PaneOf)),
+        )
+    except TermError:  # constants as divisors, too deep nests of divisors
+        assume(False)
+        raise
+
+
+measure_lists = st.lists(measures(), min_size=1, max_size=6).map(
+    lambda specs: [_renamed(spec, f"x.m{i}") for i, spec in enumerate(specs)]
+)
+
+
+def _renamed(spec: MeasureSpec, name: str) -> MeasureSpec:
+    return MeasureSpec(**{**{n: getattr(spec, n) for n in spec.__dataclass_fields__}, "name": name})
+
+
+def kinds(specs: list[MeasureSpec]) -> dict[str, MeasureKind]:
+    return {spec.name: spec.kind for spec in specs}
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(df=frames, specs=measure_lists)
+def test_polars_and_clickhouse_give_the_same_partials(
+    clickhouse: ClickHouse, df: pl.DataFrame, specs: list[MeasureSpec]
+) -> None:
+    clickhouse.load(df)
+    assert ordered(aggregate(df, specs).to_dicts()) == clickhouse.partials(specs)
