@@ -49,7 +49,6 @@ SETTINGS = {
     "aggregate_functions_null_for_empty": "1",
     "least_greatest_legacy_null_behavior": "0",  # older servers: greatest(NULL, 3) was NULL
     "compile_expressions": "0",  # a compiler may fuse multiply and add, which rounds once instead of twice
-    "join_use_nulls": "1",
 }
 """ClickHouse settings under which a measure's text means what it means in Polars."""
 

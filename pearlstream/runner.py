@@ -27,8 +27,6 @@ MAX_REFUSED_IN_A_ROW = 10
 """More records in a row on which the fold raises are no bad records but a bad fold: the runner stops."""
 QUARANTINE_HEAD = 64 * 1024
 """Bytes of a refused record that are kept."""
-ASK_AGAIN = 500
-"""Records dropped while waiting for a seek to take effect before it is asked for again."""
 SINGLY = 500
 """Records folded one by one in search of a settled state, out of four times as many, while one is due."""
 
@@ -105,7 +103,7 @@ class Folding(Generic[State]):
         self.uptos = dict(snapshot.uptos)
         self._records = self._bytes = self._overdue = 0
         self._sought: int | None = None
-        self._dropped = 0
+        self._highest = -1
 
     def _state_at(self, snapshot: Snapshot) -> State:
         if snapshot.blob:
@@ -138,7 +136,7 @@ class Folding(Generic[State]):
         self._sought = None
 
     def resumed(self) -> None:
-        """Note that reading begins at `expected` again (after a rebalance): seeks asked for before are void."""
+        """Note that reading begins at `expected` again: seeks asked for before are void."""
         self._sought = None
 
     def _contiguous(self, records: Sequence[Record], step: Step) -> list[Record]:
@@ -150,15 +148,18 @@ class Folding(Generic[State]):
                 fresh.append(record)
                 wanted += 1
             elif record.offset > wanted:
-                self._hole(wanted, step)
+                self._hole(wanted, record.offset, step)
         return fresh
 
-    def _hole(self, wanted: int, step: Step) -> None:
-        if self._sought != wanted or self._dropped >= ASK_AGAIN:
-            self._sought = wanted
-            self._dropped = 0
-            step.seek = wanted
-        self._dropped += 1
+    def _hole(self, wanted: int, found: int, step: Step) -> None:
+        """Drop a record behind a hole. Ask for a seek, once; again if what is read again has the hole again.
+
+        Records that were under way when the seek was asked for lie above all that came before it.
+        """
+        if self._sought != wanted or found <= self._highest:
+            step.seek = self._sought = wanted
+            self._highest = -1
+        self._highest = max(self._highest, found)
 
     def _reach(self, fresh: Sequence[Record]) -> int:
         """How many of the records may be folded in one call."""
@@ -207,6 +208,7 @@ class Folding(Generic[State]):
         self._kept = []
         self._load(self._origin)
         self._sought = step.seek = self.expected
+        self._highest = records[-1].offset
 
     def _fold_carefully(self, records: Sequence[Record], step: Step) -> None:
         """Fold records of which any may make the fold raise; if the only one does, it is refused."""

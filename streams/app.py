@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import faust
+from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsumerNotStarted
 from faust.tables.manager import TableManager
 from faust.types import TP
 
@@ -25,8 +27,10 @@ from pearlstream.runner import Limits
 from pearlstream.settings import Kafka, Settings, load_settings
 from pearlstream.topics import topic_name
 from streams.consumer import Transport
+from streams.health import HealthPage
 from streams.registry import RegistryReader
 from streams.stage import Stage
+from streams.watchdog import Watchdog
 
 log = get_logger(__name__)
 
@@ -56,6 +60,7 @@ class WorkerApp(faust.App):  # type: ignore[misc]
     def equip(self, settings: Settings, folds: Sequence[Fold[Any]], book: RegistryBook, catalogue: str) -> None:
         """Give the app its stages; an agent is registered for each."""
         self.settings = settings
+        self.recovering = True
         kafka = settings.kafka
         limits = Limits(settings.worker.snapshot_frames, round(settings.worker.snapshot_mb * 1_000_000))
         self.stages = [
@@ -90,6 +95,16 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         """Note that everything below `offset` may be committed."""
         self.consumer.safe[tp] = offset
 
+    def end_of(self, tp: TP) -> int | None:
+        """The offset that the next record of a partition will get, as far as the last fetch knew."""
+        if self._consumer is None or self.recovering:
+            return None
+        try:
+            end: int | None = self._consumer.highwater(tp)
+        except (ConsumerNotStarted, IllegalStateError):  # not started, or not assigned any more
+            return None
+        return end
+
     def die(self, code: int, message: str, **facts: object) -> None:
         """End the process at once: what is not acknowledged is done again by the next one."""
         log.critical(message, exit_code=code, **facts)
@@ -106,7 +121,13 @@ class WorkerApp(faust.App):  # type: ignore[misc]
                 for stage in self.stages
             )
         )
+        self.recovering = False
         return {tp: offset for positions in found for tp, offset in positions.items()}
+
+    def on_rebalance_start(self) -> None:
+        """Called by Faust, in the consumer's thread."""
+        self.recovering = True
+        super().on_rebalance_start()
 
     # --- start and stop -----------------------------------------------------------------------------------
 
@@ -119,7 +140,11 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         ids = await asyncio.to_thread(_make_topics, self.settings.kafka)
         for stage in self.stages:
             stage.topic_id = ids[stage.fold.source]
+        self.health = HealthPage(self, self.settings.worker.health_port)
+        await self.health.start()
         await self.registry_reader.start(self.die)
+        self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering)
+        self.watchdog.start()
         self.add_future(self._watch_topic_ids())
         await super().on_start()
 
@@ -130,6 +155,8 @@ class WorkerApp(faust.App):  # type: ignore[misc]
             await self.consumer.commit()
         await self.registry_reader.stop()
         await super().on_stop()
+        self.watchdog.stop()
+        await self.health.stop()
 
     async def _watch_topic_ids(self) -> None:
         """A topic that is made anew starts at 0 again: positions of the old one would swallow the new data."""

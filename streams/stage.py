@@ -55,6 +55,10 @@ class Host(Protocol):
         """Note that everything below `offset` may be committed."""
         ...
 
+    def end_of(self, tp: TP) -> int | None:
+        """The offset that the next record of a partition will get, as far as the last fetch knew."""
+        ...
+
     def die(self, code: int, message: str, **facts: object) -> None:
         """End the process at once with an exit code; nothing is acknowledged any more."""
         ...
@@ -69,8 +73,9 @@ class Lane:
     outbox: Outbox
     turn: str = "a"
     clock_ms: int | None = None
-    last_tick_at: float | None = None
+    last_tick_at: float = field(default_factory=time.monotonic)
     waiting_for: str = ""
+    """What of the registry is awaited, in words; empty if nothing is."""
 
 
 @dataclass
@@ -99,16 +104,21 @@ class Stage:
     topic_id: str = ""
     lanes: dict[int, Lane] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
+    progress: int = 0
+    """Grows with everything that gets done."""
     progress_at: float = field(default_factory=time.monotonic)
     busy: bool = False
+    """A batch is in hand."""
+    broken: str = ""
+    """Why the agent does not run any more; empty while it does."""
     stopping: bool = False
+    unacked_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.source_topic = topic_name(self.prefix, self.fold.source)
         self.state_topic = topic_name(self.prefix, f"state.{self.fold.name}")
         self.maker = Maker(f"{self.fold.name}@{self.fold.version}", self.catalogue)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"fold-{self.fold.name}")
-        self._unacked_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,10 +136,24 @@ class Stage:
         except asyncio.CancelledError:
             raise
         except PearlstreamError as error:
-            self.host.die(error.exit_code, str(error), stage=self.fold.name)
+            self._break(error.exit_code, str(error))
         except BaseException as error:
             log.exception("the stage broke", stage=self.fold.name)
-            self.host.die(EXIT_IO, f"the stage {self.fold.name} broke: {error!r}", stage=self.fold.name)
+            self._break(EXIT_IO, f"the stage {self.fold.name} broke: {error!r}")
+
+    def _break(self, code: int, message: str) -> None:
+        self.broken = message
+        self.host.die(code, message, stage=self.fold.name)
+
+    def lags(self) -> dict[int, int]:
+        """Records that wait in each source partition, where that is known. May be called from any thread."""
+        ends = {number: self.host.end_of(TP(self.source_topic, number)) for number in list(self.lanes)}
+        lanes = dict(self.lanes)
+        return {n: max(end - lanes[n].folding.expected, 0) for n, end in ends.items() if end is not None and n in lanes}
+
+    def _moved(self) -> None:
+        self.progress += 1
+        self.progress_at = time.monotonic()
 
     async def take(self, batch: Sequence[tuple[int, Record]]) -> None:
         """Carry a batch of records of any partitions through."""
@@ -178,7 +202,7 @@ class Stage:
         self.counts.records += folded
         self.counts.repeats += len(records) - folded
         if folded:
-            self.progress_at = time.monotonic()
+            self._moved()
         for record in reversed(records):
             clock = header(record.headers, "clock")
             if clock is not None and clock.isdigit():
@@ -191,6 +215,7 @@ class Stage:
             log.warning("waiting for the device registry", stage=self.fold.name, partition=lane.partition,
                         error=str(error))
         lane.waiting_for = str(error)
+        self.progress += 1  # waiting is not being stuck, and has a time-out of its own
         if asyncio.get_running_loop().time() > deadline:
             self.host.die(EXIT_TRY_AGAIN, f"after {REGISTRY_TIMEOUT_S:.0f} s {error}", stage=self.fold.name)
         await asyncio.sleep(REGISTRY_POLL_S)
@@ -226,19 +251,19 @@ class Stage:
             self.host.safe_below(TP(self.source_topic, lane.partition), effect.offset)
 
     async def _emit(self, lane: Lane, effect: Emit) -> None:
-        while self._unacked_bytes >= UNACKED_BYTES:
+        while self.unacked_bytes >= UNACKED_BYTES:
             self._room.clear()
             await self._room.wait()
         output = effect.output
         size = len(output.value)
-        self._unacked_bytes += size
+        self.unacked_bytes += size
         future = await self.host.put(
             topic_name(self.prefix, output.target), lane.partition, output.key, output.value, output.headers
         )
         self.counts.outputs += 1
 
         def acknowledged(done: asyncio.Future[Any]) -> None:
-            self._unacked_bytes -= size
+            self.unacked_bytes -= size
             self._room.set()
             if done.cancelled() or done.exception() is not None:
                 reason = "cancelled" if done.cancelled() else repr(done.exception())
@@ -249,7 +274,7 @@ class Stage:
         future.add_done_callback(acknowledged)
 
     def _done(self, lane: Lane, effect: Effect) -> None:
-        self.progress_at = time.monotonic()
+        self._moved()
         lane.outbox.done(effect)
         for following in lane.outbox.ready():
             self._start_soon(lane, following)

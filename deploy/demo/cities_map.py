@@ -11,7 +11,7 @@ from deploy.demo.places import Spot, lay_out
 from deploy.demo.scene import Scene
 from pearlstream.catalogue import City
 
-ROWS, COLUMNS = 6, 7
+ROWS, COLUMNS = 7, 6
 LARGEST_CELL = 14
 
 
@@ -28,7 +28,7 @@ def draw_map(scene: Scene, width: int, lines: int, *, gap: bool = False) -> Rend
     cities = scene.catalogue.cities
     rows = rows_of(len(cities))
     spots: dict[Spot, City] = {spot: cities[id_] for id_, spot in lay_out(cities.values(), rows, COLUMNS).items()}
-    cells = max(6, min(LARGEST_CELL, width // COLUMNS - 1))
+    cells = max(6, min(LARGEST_CELL, (width + 1) // COLUMNS - 1))
     grid = Table.grid(padding=(0, 1, 0, 0))
     for _ in range(COLUMNS):
         grid.add_column(width=cells, no_wrap=True)
@@ -49,5 +49,7 @@ def _cell(scene: Scene, city: City | None, cells: int, lines: int) -> Text:
     said = [f"{look.sign} {city.name.en}", f"  {city.name.zh}", ""]
     if worst and state in ("WATCH", "RAISED"):
         indicator = scene.catalogue.indicators[worst[0]]
-        said[min(lines - 1, 2) if lines > 1 else 2] = f"  {indicator.id} {paint.number(worst[1].value, indicator.decimals)}"
+        said[min(lines - 1, 2) if lines > 1 else 2] = (
+            f"  {indicator.id} {paint.number(worst[1].value, indicator.decimals)}"
+        )
     return Text("\n".join(paint.fit(line, cells) for line in said[:lines]), style=look.filled, no_wrap=True)

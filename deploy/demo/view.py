@@ -41,8 +41,8 @@ def draw(scene: Scene, width: int, height: int) -> RenderableType:
 def _title(scene: Scene, width: int) -> Text:
     name = scene.scenario.name
     speed = f"{scene.speed:g}x" if scene.speed else "full speed"
-    line = Text("Pearlstream", "bold #56b4e9", no_wrap=True, overflow="ellipsis")
-    line.append(f"  {scene.scenario.id} {name.en}", "bold default")
+    line = Text("Pearlstream  ", "bold #56b4e9", no_wrap=True, overflow="ellipsis")
+    line.append(f"{scene.scenario.id} {name.en}", "bold default")
     tail = f"  {scene.local_time()}  {speed}  {paint.span(scene.elapsed_s)}"
     if line.cell_len + len(tail) + 2 * len(name.zh) < width:
         line.append(f" {name.zh}", "bold default")
@@ -52,7 +52,9 @@ def _title(scene: Scene, width: int) -> Text:
 
 def _strip(headline: Headline, width: int) -> list[Text]:
     """Labelled numbers, wrapped between items and never inside one."""
-    behind = ", ".join(f"{lag.stage} {'?' if lag.records is None else paint.count(lag.records)}" for lag in headline.lags)
+    behind = ", ".join(
+        f"{lag.stage} {'?' if lag.records is None else paint.count(lag.records)}" for lag in headline.lags
+    )
     bad = ", ".join(f"{reason} {paint.count(n)}" for reason, n in sorted(headline.quarantined.items()) if n)
     again = ", ".join(f"{name} {n}" for name, n in headline.restarts.items() if n)
     items = [
@@ -87,7 +89,7 @@ def _news(scene: Scene, width: int) -> list[Text]:
 def _body(scene: Scene, width: int, room: int, low: bool) -> RenderableType:
     cities, rows = len(scene.catalogue.cities), rows_of(len(scene.catalogue.cities))
     if width >= WIDE:
-        columns, cells = _columns(scene, width * 5 // 9)
+        columns, cells = _columns(scene, width // 2)
         left = width - CITY_CELLS - len(columns) * (cells + 1) - 2
         lines = 3 if room >= rows * 3 else 2 if room >= rows * 2 else 1
         both = Table.grid(padding=(0, 2, 0, 0))
@@ -146,8 +148,8 @@ def _city_name(city: City) -> Text:
 
 def _heading(indicator: Indicator, cells: int, low: bool) -> Text:
     """Id and unit, then what it is, in one language or two."""
-    head = Text(indicator.id, "bold", no_wrap=True, overflow="crop")
-    head.append(f" {indicator.unit}" if indicator.unit else "", f"not bold {paint.LABEL}")
+    head = Text(f"{indicator.id} ", "bold", no_wrap=True, overflow="crop")
+    head.append(indicator.unit, f"not bold {paint.LABEL}")
     en = indicator.name.en + (" worst feed" if indicator.per == "feed" else "")
     lines = paint.folded(en, cells)[: 1 if low else 2]
     if not low:
@@ -164,9 +166,7 @@ def _legend(scene: Scene, width: int, low: bool) -> list[Text]:
     signs = Text(no_wrap=True, overflow="ellipsis")
     for look in paint.LOOKS.values():
         signs.append(f"{look.sign} {look.word}  ", look.text)
-    signs.append(
-        f"{paint.OPEN} window still open  {paint.UP}{paint.DOWN}{paint.SAME} since the last window", paint.LABEL
-    )
+    signs.append(f"{paint.OPEN} open window  {paint.UP}{paint.DOWN}{paint.SAME} since the one before", paint.LABEL)
     return [signs, *_sub_items(scene, width, low), Text(HONESTY, "italic", no_wrap=True, overflow="ellipsis")]
 
 

@@ -74,7 +74,7 @@ class Admit:
     name = "admit"
     version = 1
     source = "readings"
-    targets = ("accepted", "rollups", "quarantine")
+    targets: tuple[str, ...] = ("accepted", "rollups", "quarantine")
 
     def __init__(self, program: Program, book: RegistryBook, partitions: int = 0) -> None:
         self.program = program

@@ -132,9 +132,13 @@ class Evaluator:
                 results.append(value)
         if not results:
             return None
-        if over in ("mean", "share"):
-            return sum(results) / len(results)
-        return {"max": max, "min": min, "sum": sum, "count": len}[over](results)
+        if over == "max":
+            return max(results)
+        if over == "min":
+            return min(results)
+        if over == "count":
+            return float(len(results))
+        return sum(results) if over == "sum" else sum(results) / len(results)
 
     def _member(self, reduction: ReductionProgram, merged: Mapping[str, Merged], owed: Owed) -> float | None:
         values: dict[str, Value] = {"expected": owed.samples}
@@ -170,9 +174,9 @@ def _merge_into(total: Merged, kind: MeasureKind, part: Merged | None) -> None:
 
 def _value(ref: MeasureRef, merged: Merged) -> Value:
     """A merged measure as a formula sees it. The sum of nothing is 0; the least of nothing is not known."""
-    scale = 10**ref.decimals
     if ref.kind is MeasureKind.MAP:
         return Histogram(ref.edges, merged.counts) if ref.edges else merged.counts
     if merged.value is None:
         return 0 if ref.kind is MeasureKind.SUM else None
-    return merged.value / scale
+    scaled: float = merged.value / 10**ref.decimals
+    return scaled

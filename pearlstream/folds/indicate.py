@@ -103,7 +103,7 @@ class Indicate:
     name = "indicate"
     version = 1
     source = "rollups"
-    targets = ("indicators",)
+    targets: tuple[str, ...] = ("indicators",)
 
     def __init__(self, program: Program, book: RegistryBook, partitions: int = 0, *, provisional: bool = True) -> None:
         self.program = program
@@ -140,7 +140,7 @@ class Indicate:
     def _output(self, state: IndicateState, offset: int, rows: list[tuple[Any, ...]]) -> Output:
         position = Position(state.source, state.upto, offset)
         state.upto = offset
-        headers = {
+        headers: dict[str, str | int] = {
             "from": str(position),
             "clock": state.clock,
             "fold": f"{self.name}@{self.version}",

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pearlstream.errors import FrameError
 from pearlstream.frame import limits
@@ -20,8 +19,8 @@ from pearlstream.frame.cells import LEAVE_OUT, to_array
 from pearlstream.frame.findings import Findings, Read
 from pearlstream.frame.flatbuf import BATCH, DICTIONARY, SCHEMA, Message, batch_rows, check_schema, messages
 from pearlstream.frame.refusals import arrow_invalid, column_missing, too_many_columns, too_many_rows
-from pearlstream.frame.schema import BOOT, Column, Layout, with_boot
-from pearlstream.frame.text import listed, shown, told
+from pearlstream.frame.schema import BOOT, SAID, Column, Layout, with_boot
+from pearlstream.frame.text import listed, told
 
 _PLANS = 256
 _PLAN_BYTES = 8 << 10
@@ -127,7 +126,7 @@ def _distinct(batch: Any, at: int) -> tuple[str, ...]:
     if at < 0:
         return ()
     words = batch.column(at).unique().to_pylist()
-    return tuple(word if isinstance(word, str) else shown(word) for word in words if word is not None)
+    return tuple(word for word in words if word is not None)
 
 
 # --- the plan --------------------------------------------------------------------------------------------
@@ -164,17 +163,19 @@ def _make_plan(head: bytes, message: Message, layout: Layout) -> Plan:
     for field in schema:
         wanted = layout.by_name.get(field.name)
         plain = any(test(field.type) for test in _PLAIN)
+        if field.name in SAID:
+            plain = pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
         if not plain or (wanted and not _readable(field.type, wanted)):
             raise _unsupported(f"{layout.feed.id}/{listed((field.name,))} is of type {told(str(field.type))}", layout)
     result = layout.schema if len(columns) == len(layout.columns) else with_boot(layout.schema)
-    ignored = tuple(name for name in names if name not in layout.by_name)
+    ignored = tuple(name for name in names if name not in layout.by_name and name not in SAID)
     return Plan(
         schema=schema,
         result=result,
         columns=columns,
         picks=tuple(names.index(column.name) if column.name in names else -1 for column in columns),
         straight=schema.equals(result, check_metadata=True),
-        exact=not ignored and all(field.type == layout.by_name[field.name].type for field in schema),
+        exact=all(field.name in layout.by_name and field.type == layout.by_name[field.name].type for field in schema),
         buffers=sum(_buffers(field.type) for field in schema),
         ignored=ignored,
         city=names.index("city") if "city" in names else -1,
@@ -270,7 +271,10 @@ def _column(given: Any, column: Column, found: Findings) -> Any:
         good = _plain_text(given)
     else:
         good = kind != "boot"
-    return given if good else to_array(given.to_pylist(), column._replace(required=False), found)
+    if good:
+        return given
+    mended = to_array(given.to_pylist(), column._replace(required=False), found)
+    return given if mended.equals(given) else mended
 
 
 def _converted(given: Any, column: Column) -> Any:
@@ -297,7 +301,7 @@ def _finite(given: Any, column: Column, found: Findings) -> Any:
     bad = np.flatnonzero(~finite & given.is_valid().to_numpy(zero_copy_only=False))
     for row in bad.tolist():
         found.cell(row, "not_finite", column, float(values[row]), LEAVE_OUT)
-    return pc.if_else(pa.array(finite), given, pa.scalar(None, given.type))
+    return pa.array(values, mask=~finite)
 
 
 def _plain_text(given: Any) -> bool:

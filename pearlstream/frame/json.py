@@ -13,13 +13,10 @@ from pearlstream.frame import limits
 from pearlstream.frame.cells import to_array
 from pearlstream.frame.findings import Findings, Read
 from pearlstream.frame.refusals import column_missing, too_many_columns, too_many_rows
-from pearlstream.frame.schema import BOOT, Layout, with_boot
+from pearlstream.frame.schema import BOOT, SAID, Layout, with_boot
 from pearlstream.frame.text import listed, shown
 
 SEND_JSON = "send one object or a columnar frame, UTF-8"
-SAID = ("feed", "city")
-"""Keys of a body that speak of the frame, not of its readings."""
-
 _BOM = b"\xef\xbb\xbf"
 _REST = bytes(set(range(256)) - set(b'[]{}"'))
 # Possessive: a quote that is never closed takes the rest, instead of being tried again from every quote in it.

@@ -50,6 +50,8 @@ class Column(NamedTuple):
         }.get(self.kind, "an id")
 
 
+SAID = ("feed", "city")
+"""Columns that speak of the frame, not of its readings: they must agree with its envelope."""
 BOOT = Column("boot", "boot", pa.string(), required=False)
 
 

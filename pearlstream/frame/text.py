@@ -49,7 +49,7 @@ def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
 
 def clean(text: str) -> str:
     """Free text as it is kept: without control and invisible characters (Cc, Cf), in normal form C. Idempotent."""
-    if text.isascii() and text.isprintable():
+    if text.isprintable() and unicodedata.is_normalized("NFC", text):  # neither Cc nor Cf is printable
         return text
     stripped = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf"))
     return unicodedata.normalize("NFC", stripped)

@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import orjson
 
@@ -122,11 +123,13 @@ class AddingState:
     upto: int
     marks: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
+    held: list[tuple[str, str]] = field(default_factory=list)
+    """Position and body of records that wait for what comes before them."""
 
 
 @dataclass
 class Adding:
-    """Adds up what `Counting` wrote; a repeat adds nothing."""
+    """Adds up what `Counting` wrote: a repeat adds nothing, a record behind a gap waits."""
 
     name: str = "indicate"
     version: int = 1
@@ -138,34 +141,41 @@ class Adding:
         return AddingState(source, first_offset - 1)
 
     def apply(self, state: AddingState, records: Sequence[Record]) -> tuple[AddingState, list[Output]]:
-        """Fold records; a gap in their positions is an error here, real folds hold."""
+        """One output per record that adds something: the totals after each step, as a list."""
         outputs: list[Output] = []
         for record in records:
-            position = Position.parse(header(record.headers, "from") or "")
-            mark = Mark(state.marks.get(str(position.source)))
-            verdict = mark.judge(position)
-            if verdict is Verdict.REPEAT:
+            state.held.append((header(record.headers, "from") or "", (record.value or b"{}").decode()))
+            steps = self._release(state)
+            if not steps:
                 continue
-            if verdict is Verdict.GAP:
-                raise ValueError(f"gap before {position}")
-            state.marks[str(position.source)] = position.upto
-            totals = Counter(state.totals)
-            totals.update(orjson.loads(record.value or b"{}"))
-            state.totals = dict(totals)
-            headers = headers_of(
-                {
-                    "from": str(Position(state.source, state.upto, record.offset)),
-                    "clock": header(record.headers, "clock") or "0",
-                }
-            )
+            position = Position(state.source, state.upto, record.offset)
+            clock = header(record.headers, "clock") or "0"
             state.upto = record.offset
-            body = orjson.dumps(state.totals, option=orjson.OPT_SORT_KEYS)
-            outputs.append(Output("indicators", None, body, headers, record.offset))
+            headers = headers_of({"from": str(position), "clock": clock})
+            outputs.append(Output("indicators", None, orjson.dumps(steps), headers, record.offset))
         return state, outputs
 
+    def _release(self, state: AddingState) -> list[dict[str, int]]:
+        """Apply what may be applied, drop repeats, and return the totals after each."""
+        steps: list[dict[str, int]] = []
+        waiting = sorted(state.held, key=lambda one: Position.parse(one[0]).upto)
+        state.held = []
+        for text, body in waiting:
+            position = Position.parse(text)
+            verdict = Mark(state.marks.get(str(position.source), -1)).judge(position)
+            if verdict is Verdict.GAP:
+                state.held.append((text, body))
+            elif verdict is Verdict.APPLY:
+                state.marks[str(position.source)] = position.upto
+                totals = Counter(state.totals)
+                totals.update(orjson.loads(body))
+                state.totals = dict(sorted(totals.items()))
+                steps.append(state.totals)
+        return steps
+
     def settled(self, state: AddingState) -> bool:
-        """Always: nothing is kept back."""
-        return state.upto >= 0
+        """Always: the state is whole after every record."""
+        return True
 
     def pack(self, state: AddingState) -> bytes:
         """JSON, compressed."""
@@ -174,10 +184,11 @@ class Adding:
     def unpack(self, blob: bytes) -> AddingState:
         """Inverse of `pack`."""
         body = _body(blob, self.version)
-        return AddingState(Source(*body.pop("source")), **body)
+        held = [(text, value) for text, value in body.pop("held")]
+        return AddingState(Source(*body.pop("source")), held=held, **body)
 
 
-def _body(blob: bytes, version: int) -> dict[str, object]:
+def _body(blob: bytes, version: int) -> dict[str, Any]:
     """The JSON object in a packed state. Raises ValueError if it is torn or of another version."""
     try:
         body = orjson.loads(zlib.decompress(blob))

@@ -53,8 +53,9 @@ class Machine:
         assert self._until_ms is not None
         self._changes[devices] += 1
         lot = self._lot("next", devices)
-        for code in np.unique(self._code[devices]):
-            some = self._code[devices] == code
+        before = self._code[devices]  # a copy: what changes below must not change a second time
+        for code in np.unique(before):
+            some = before == code
             edges, followers = self._next[int(code)]
             self._code[devices[some]] = followers[np.searchsorted(edges[:-1], lot[some], side="right")]
         self._until_ms[devices] += self._durations(devices, self._lot("stay", devices))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -30,6 +31,7 @@ from pearlstream.measures import (
     rows_measure,
     unusable,
 )
+from pearlstream.nodes import prepared_columns
 from pearlstream.terms import ColumnType, Term
 
 COLUMNS = {
@@ -43,7 +45,7 @@ COLUMNS = {
     "e": ColumnType.TEXT,
 }
 WORDS = ["a", "b", "it's", "b\\n", "", "k=v,%", "城"]
-TABLE = """CREATE OR REPLACE TABLE readings (city LowCardinality(String), ts Int64, clock Int64, late Bool,
+TABLE = """CREATE OR REPLACE TABLE readings (row UInt32, city LowCardinality(String), ts Int64, clock Int64, late Bool,
     i Nullable(Int64), u Nullable(UInt64), f Nullable(Float64), g Nullable(Float64), z Float64, b Nullable(Bool),
     t LowCardinality(Nullable(String)), e Nullable(Enum8('a' = 1, 'b' = 2, 'c' = 3))) ENGINE = Memory"""
 
@@ -86,7 +88,8 @@ for line in sys.stdin:
         return [json.loads(line) for line in text.splitlines()]
 
     def load(self, df: pl.DataFrame) -> None:
-        df.with_columns(pl.col("e").cast(pl.String)).write_parquet(self.parquet)
+        df = df.with_columns(pl.col("e").cast(pl.String)).with_row_index("row")
+        df.write_parquet(self.parquet)
         self.query(TABLE)
         names = ", ".join(df.columns)
         self.query(f"INSERT INTO readings ({names}) SELECT {names} FROM file('{self.parquet}', Parquet)")
@@ -94,6 +97,12 @@ for line in sys.stdin:
     def partials(self, specs: list[MeasureSpec]) -> list[dict[str, Any]]:
         parts = [f"SELECT * FROM ({clickhouse_select(spec, 'readings')})" for spec in specs]
         return ordered(self.query(" UNION ALL ".join(parts)))
+
+    def terms(self, terms: list[Term]) -> list[tuple[int | None, ...]]:
+        """Bits of each term in each row; 0.0 stands for -0.0, which no measure can see."""
+        bits = [f"reinterpretAsInt64({term.as_number().clickhouse()} + 0.0) AS v{i}" for i, term in enumerate(terms)]
+        rows = self.query(f"SELECT {', '.join(bits)} FROM readings ORDER BY row")
+        return [tuple(row.values()) for row in rows]
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -214,6 +223,16 @@ frames = st.builds(
 
 
 @st.composite
+def terms(draw: st.DrawFn) -> Term:
+    text = draw(st.one_of(numeric(3), numeric(4), conditional(3)))
+    try:
+        return Term.parse(text, COLUMNS)
+    except TermError:  # constants as divisors, too deep nests of divisors
+        assume(False)
+        raise
+
+
+@st.composite
 def measures(draw: st.DrawFn, name: str = "x.m") -> MeasureSpec:
     kind = draw(st.sampled_from(MeasureKind))
     where = draw(st.none() | conditional(2))
@@ -250,6 +269,29 @@ def _renamed(spec: MeasureSpec, name: str) -> MeasureSpec:
 
 def kinds(specs: list[MeasureSpec]) -> dict[str, MeasureKind]:
     return {spec.name: spec.kind for spec in specs}
+
+
+def polars_bits(df: pl.DataFrame, terms: list[Term], *, fast: bool) -> list[tuple[int | None, ...]]:
+    if fast:
+        df = df.with_columns(prepared_columns(term.fast for term in terms))
+    nodes = [term.as_number().fast if fast else term.as_number().node for term in terms]
+    values = df.select((node.polars + pl.lit(0.0)).alias(f"v{i}") for i, node in enumerate(nodes))
+    values = pl.concat([pl.DataFrame({"_": range(len(df))}), values], how="horizontal").drop("_")
+    if len(values) != len(df) or len(values.drop_nulls()) < 0:
+        raise AssertionError("a term changed the number of rows")
+    columns = [column.to_numpy().copy() for column in values]
+    bits = [array.astype(np.float64).view(np.int64).tolist() for array in columns]
+    gaps = [column.is_null().to_list() for column in values]
+    return list(zip(*([None if gap else bit for bit, gap in zip(b, g, strict=True)] for b, g in zip(bits, gaps, strict=True)), strict=True))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(df=frames, some=st.lists(terms(), min_size=1, max_size=8))
+def test_a_term_has_the_same_bits_in_both_engines(clickhouse: ClickHouse, df: pl.DataFrame, some: list[Term]) -> None:
+    clickhouse.load(df)
+    expected = clickhouse.terms(some)
+    assert polars_bits(df, some, fast=False) == expected
+    assert polars_bits(df, some, fast=True) == expected
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from aiohttp import BodyPartReader, web
 
@@ -16,12 +15,13 @@ from deploy.embedded.store.bodies import Spool
 from deploy.embedded.store.engine import Engine, Link, check_setting_name
 from deploy.embedded.store.faults import BAD_ARGUMENTS, NOT_IMPLEMENTED, SESSION_LOCKED, StoreError
 
-_OF_THE_TRANSPORT = frozenset(
+_TRANSPORT = (
     "query database default_format query_id session_id session_timeout session_check compress decompress "
     "buffer_size wait_end_of_query quota_key stacktrace client_protocol_version role enable_http_compression "
     "http_zlib_compression_level send_progress_in_http_headers http_headers_progress_interval_ms "
-    "cancel_http_readonly_queries_on_client_close add_http_cors_header readonly user password".split()
+    "cancel_http_readonly_queries_on_client_close add_http_cors_header readonly user password"
 )
+_OF_THE_TRANSPORT = frozenset(_TRANSPORT.split())
 """Names in a query string that are not settings of the engine."""
 
 _CHUNK = 256 * 1024
@@ -106,8 +106,8 @@ def _call(request: web.Request, given: Mapping[str, str], body: Spool, external:
         encoding=headers.get("Content-Encoding", "").lower(),
         parameters={name[6:]: value for name, value in given.items() if name.startswith("param_")},
         settings=settings,
-        database=given.get("database") or headers.get("X-ClickHouse-Database", ""),
-        default_format=given.get("default_format") or headers.get("X-ClickHouse-Format", ""),
+        database=given.get("database", "") or str(headers.get("X-ClickHouse-Database", "")),
+        default_format=given.get("default_format", "") or str(headers.get("X-ClickHouse-Format", "")),
         query_id=given.get("query_id") or str(uuid.uuid4()),
         session_id=given.get("session_id", ""),
         session_s=session_s,
@@ -126,10 +126,7 @@ async def _read_form(
     while (part := await reader.next()) is not None:
         if not isinstance(part, BodyPartReader) or not part.name:
             raise StoreError.of_ours(BAD_ARGUMENTS, "a part of the form has no name")
-        if part.filename is None:
-            spool = Spool(engine.incoming, _FIELD_LIMIT)
-        else:
-            spool = Spool(engine.incoming, limit_bytes)
+        spool = Spool(engine.incoming, _FIELD_LIMIT if part.filename is None else limit_bytes)
         while piece := await part.read_chunk(_CHUNK):
             spool.write(piece)
         if part.filename is None:

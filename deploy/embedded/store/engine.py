@@ -115,13 +115,14 @@ class Link:
         self._connection = connection
         self._own = dict(initial)
         """Settings that hold between requests; what is not among them has the engine's default."""
-        self._database = "default"
+        self._database = self._home = "default"
 
     def lay(self, settings: Mapping[str, str], database: str, *, read_only: bool) -> None:
         """Apply what one request brings. `read_only` cannot be taken back on this connection."""
-        if database and database != self._database:
-            self.ask(f"USE `{_escape(database, '`')}`".encode(), "Null")
-            self._database = database
+        wanted = database or self._home
+        if wanted != self._database:
+            self.ask(f"USE `{_escape(wanted, '`')}`".encode(), "Null")
+            self._database = wanted
         self._set(settings)
         if read_only:
             self._set({"readonly": "2"})
@@ -133,6 +134,10 @@ class Link:
         dropped = ", ".join(f"{name} = DEFAULT" for name in settings if name not in kept)
         if dropped:
             self.ask(f"SET {dropped}".encode(), "Null")
+
+    def keep_database(self) -> None:
+        """Let the present database hold beyond the request: USE was said in SQL."""
+        self._database = self._home = self.ask(b"SELECT currentDatabase()", "TabSeparatedRaw").body.decode().strip()
 
     def keep(self, names: tuple[str, ...]) -> None:
         """Let the present values of `names` hold beyond the request: SET was said in SQL."""

@@ -70,6 +70,12 @@ def forged_length(value: bytes, rows: int) -> bytes:
     return value[:at] + struct.pack("<q", rows) + value[at + 8 :]
 
 
+def forged_nulls(value: bytes, nulls: int) -> bytes:
+    """An Arrow stream whose first column with one null says it has `nulls`."""
+    at = value.index(struct.pack("<qq", 3, 1))
+    return value[:at] + struct.pack("<qq", 3, nulls) + value[at + 16 :]
+
+
 def forged_offset(value: bytes, wild: int) -> bytes:
     """An Arrow stream whose device column ends `wild` bytes into its text."""
     return patched(value, struct.pack("<4i", 0, 3, 6, 9), struct.pack("<4i", 0, 3, wild, 9))
@@ -92,6 +98,8 @@ def unreadable() -> Iterator[Case]:
     yield Case("B02-arrow-null-value", record(None, ARROW), "arrow_truncated")
     yield Case("B03-length", record(forged_length(GOOD_ARROW, 4), ARROW), "arrow_invalid")
     yield Case("B03-length-wild", record(forged_length(GOOD_ARROW, 1 << 40), ARROW), "arrow_invalid", "rows in")
+    yield Case("B03-nulls", record(forged_nulls(GOOD_ARROW, 2), ARROW), "arrow_invalid", "null_count")
+    yield Case("B03-nulls-wild", record(forged_nulls(GOOD_ARROW, 4), ARROW), "arrow_invalid", "4 nulls")
     yield Case("B03-offset", record(forged_offset(GOOD_ARROW, 1 << 28), ARROW), "arrow_invalid", "town.probe/device")
     yield Case("B03-offset-falls", record(forged_offset(GOOD_ARROW, -6), ARROW), "arrow_invalid", "town.probe/device")
     yield Case("B03-not-arrow", record(b"PAR1" * 10, ARROW), "arrow_invalid", "byte 0")
@@ -112,6 +120,7 @@ def unreadable() -> Iterator[Case]:
             ("bool-as-int", "open", pa.array([1] * 3)),
             ("time-in-us", "ts", pa.array([1] * 3, pa.timestamp("us", "UTC"))),
             ("time-without-zone", "ts", pa.array([1] * 3, pa.timestamp("ms"))),
+            ("city", "city", pa.array([440300] * 3)),
             ("nested-extra", "extra", pa.array([{"a": 1}] * 3)),
         )
     )
@@ -158,8 +167,8 @@ def values() -> Iterator[Case]:
                flaws={0: "integer_range"})  # fmt: skip
     as_text = with_cells(temp_c=["21.5", None, " 22"[1:]], cars=["3", "0", None], ts=[str(ts) for ts in GOOD["ts"]])
     coerced = dict.fromkeys(range(3), Quality.COERCED)
-    for name, made in (("json", json_record(as_text)),
-                       ("arrow", arrow_record(as_text, temp_c=pa.string(), cars=pa.large_string(), ts=pa.string()))):  # fmt: skip
+    text_types = {"temp_c": pa.string(), "cars": pa.large_string(), "ts": pa.string()}
+    for name, made in (("json", json_record(as_text)), ("arrow", arrow_record(as_text, **text_types))):
         yield Case(f"B12-{name}-coerced", made, flags=coerced, cells={"ts": GOOD["ts"], "temp_c": [21.5, None, 22.0]})
     comma = with_cells(temp_c=["21,5", None, "22"])
     for name, made in (("json", json_record(comma)), ("arrow", arrow_record(comma, temp_c=pa.string()))):
@@ -172,7 +181,8 @@ def values() -> Iterator[Case]:
                flaws={0: "wrong_type", 2: "integer_range"})  # fmt: skip
     yield Case("B12-arrow-fraction", arrow_record(with_cells(cars=[1.5, 2.0, NAN]), cars=pa.float64()),
                flaws={0: "wrong_type", 2: "not_finite"}, cells={"cars": [None, 2, None]})  # fmt: skip
-    yield Case("B12-senml-wrong", senml_record(measured(v=None, vb=True), measured(n="d-2/open"), measured(n="d-2/level")),
+    wrong_types = measured(v=None, vb=True), measured(n="d-2/open"), measured(n="d-2/level")
+    yield Case("B12-senml-wrong", senml_record(*wrong_types),
                rows=2, flaws={0: "wrong_type", 1: "wrong_type"}, said="wanted true or false")  # fmt: skip
     for name, made in (("arrow", arrow_record(with_cells(level=None))), ("json", json_record(with_cells(level=None)))):
         yield Case(f"B13-{name}-required", made, "column_missing", "known columns: device, ts, seq, level")
@@ -218,6 +228,7 @@ def envelopes() -> Iterator[Case]:
     yield Case("B18-arrow", arrow_record(GOOD | cities), "mixed_frame", "440300, 440100")
     yield Case("B18-arrow-feed", arrow_record(GOOD | {"feed": ["town.meter"] * 3}), "mixed_frame")
     yield Case("B18-agree", json_record(GOOD | {"feed": "town.probe", "city": 440300}), cells=GOOD)
+    yield Case("B18-agree-arrow", arrow_record(GOOD | {"city": ["440300", None, "440300"]}), cells=GOOD)
     yield Case("B19-json-city", json_record(GOOD | {"city": "440100"}), "key_mismatch", "440100")
     yield Case("B19-arrow-city", arrow_record(GOOD | {"city": ["440100"] * 3}), "key_mismatch", "440100")
     yield Case("B19-null-tick", record(b"", None, key=None), "key_missing")
@@ -245,9 +256,9 @@ def texts() -> Iterator[Case]:
     for text in ("d 1", "", "d\u200b1", "\u202ed1", "=d1", "x" * 65, "d\n", "'; DROP TABLE", "démon"):
         ids = with_cells(device=["d-1", text, "d-1"])
         row = "B31" if "DROP" in text else "B30"
-        yield Case(f"{row}-json-id-{ascii(text)}", json_record(ids), flaws={1: "bad_id"}, said="{1,64}")
-        yield Case(f"{row}-arrow-id-{ascii(text)}", arrow_record(ids), exact=True)  # judged by bad_ids
-        yield Case(f"{row}-senml-id-{ascii(text)}", senml_record(measured(n=f"{text}/level")), rows=1,
+        yield Case(f"{row}-json-id-{text!a}", json_record(ids), flaws={1: "bad_id"}, said="{1,64}")
+        yield Case(f"{row}-arrow-id-{text!a}", arrow_record(ids), exact=True)  # judged by bad_ids
+        yield Case(f"{row}-senml-id-{text!a}", senml_record(measured(n=f"{text}/level")), rows=1,
                    flaws={0: "bad_id" if text else "senml_unresolved"})  # fmt: skip
     notes = with_cells(note=["a\u200b\x07b", "e\u0301", "x" * 257])
     for name, made in (("json", json_record(notes)), ("arrow", arrow_record(notes))):
@@ -268,6 +279,12 @@ def senml() -> Iterator[Case]:
                                                {"bn": "d-2/", "bt": at + 10, "n": "level", "t": -0.5, "v": 1.25}),
                rows=2, cells={"device": ["d-1", "d-2"], "ts": [CLOCK_MS, CLOCK_MS + 9500], "level": [1.5, 2.25],
                               "temp_c": [pytest.approx(22.0), None]})  # fmt: skip
+    first = {"bn": "urn:dev:ow:10e2073a01080063/", "bt": 1.276020076001e9, "bu": "Cel", "bver": 5}
+    pack = (first | {"n": "temp_c", "v": 20.1}, {"n": "temp_c", "t": -5, "v": 21.2},
+            {"n": "level", "u": "m", "v": 1}, {"n": "level", "u": "m", "t": -5, "v": 2})  # fmt: skip
+    yield Case("B39-as-in-rfc-8428", senml_record(*pack), rows=2,
+               cells={"device": ["urn:dev:ow:10e2073a01080063"] * 2, "ts": [1276020076001, 1276020071001],
+                      "temp_c": [20.1, 21.2], "level": [1.0, 2.0]})  # fmt: skip
     yield Case("B39-base-alone", senml_record({"bn": "d-1/level", "bt": at, "bver": 10}, {"v": 2}), rows=1,
                cells={"level": [2.0], "ts": [CLOCK_MS]})  # fmt: skip
     yield Case("B39-base-value-only", senml_record({"bn": "d-1/", "bt": at, "bv": 3}, {"n": "level"}), rows=1,
@@ -283,7 +300,8 @@ def senml() -> Iterator[Case]:
     yield Case("B39-same-again", senml_record(measured(), measured(v=9)), rows=2, cells={"level": [1.5, 9.0]})
     for name, wrong in (
         ("no-value", {"v": None}), ("two-values", {"vs": "a"}), ("data", {"v": None, "vd": "AAAA"}),
-        ("sum", {"v": None, "s": 1}), ("unit", {"u": "Pa"}), ("unit-type", {"u": 5}), ("base-text", {"bv": 1, "v": "2"}),
+        ("sum", {"v": None, "s": 1}), ("unit", {"u": "Pa"}), ("unit-type", {"u": 5}),
+        ("base-text", {"bv": 1, "v": "2"}),
     ):  # fmt: skip
         pack = measured(), measured(n="d-1/temp_c", **wrong), measured(n="d-9/level")
         yield Case(f"B40-{name}", senml_record(*pack), rows=2, flaws={0: "senml_unresolved"}, said="SenML record 1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from frame_builders import CLOCK_MS, GOOD, PROBE, arrow, record, taken
 from hypothesis import given
@@ -101,11 +103,26 @@ def test_a_wrong_label_is_dropped_and_said_but_costs_no_reading() -> None:
     assert [note.split(":")[0] for note in decoded.notes] == ["header gateway", "header boot"]
 
 
+class Cluster(NamedTuple):
+    """What Kafka's partitioner wants to know of a cluster."""
+
+    partitions: int
+
+    def topics(self) -> set[str]:
+        return {"t"}
+
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return set(range(self.partitions))
+
+    available_partitions_for_topic = partitions_for_topic
+
+
 @given(st.binary(max_size=40), st.integers(1, 64))
 def test_a_key_belongs_where_kafkas_own_clients_put_it(key: bytes, partitions: int) -> None:
     assert ours.murmur2(key) == murmur2(key) & 0xFFFFFFFF
-    everywhere = list(range(partitions))
-    assert expected_partition(key, partitions) == DefaultPartitioner()(key, everywhere, everywhere)
+    assert expected_partition(key, partitions) == DefaultPartitioner().partition(
+        "t", key, key, b"", b"", Cluster(partitions)
+    )
 
 
 def test_a_frame_in_its_partition_is_taken() -> None:

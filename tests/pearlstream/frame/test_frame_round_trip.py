@@ -10,7 +10,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from frame_builders import (
+    CITIES,
     CLOCK_MS,
+    FEEDS,
     GOOD,
     METER,
     PROBE,
@@ -32,6 +34,7 @@ from pearlstream.frame import (
     SENML,
     accepted_schema,
     canonical_schema,
+    decode,
     encode_arrow,
     encode_batch,
     encode_json_columns,
@@ -121,7 +124,8 @@ def test_columns_may_be_numpy_arrow_or_lists() -> None:
     assert batch.schema.names == [*canonical_schema(PROBE).names, "boot"]
     assert batch.to_pydict() == {
         "device": ["a", "b", "c"], "ts": [0, 1, 2], "seq": [0, 1, 2], "level": [1.5, None, 2.5], "temp_c": [None] * 3,
-        "cars": [1, None, 3], "open": [True, False, True], "state": [None] * 3, "note": [None] * 3, "boot": ["x", "x", None],
+        "cars": [1, None, 3], "open": [True, False, True], "state": [None] * 3, "note": [None] * 3,
+        "boot": ["x", "x", None],
     }  # fmt: skip
     again = taken(record(encode_json_columns(PROBE, "440300", columns), JSON)).batch
     assert again.to_pydict() == batch.to_pydict()
@@ -142,9 +146,7 @@ def test_a_column_that_the_feed_does_not_have_is_not_written() -> None:
 
 
 def test_what_other_libraries_write_is_read_but_not_sent_on() -> None:
-    frame = pl.DataFrame(GOOD, schema_overrides={"seq": pl.UInt64}).with_columns(
-        pl.from_epoch("ts", "ms").dt.replace_time_zone("UTC")
-    )
+    frame = pl.DataFrame(GOOD).with_columns(pl.col("ts").cast(pl.Datetime("ms", "UTC")))
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     decoded = taken(record(stream(table.schema, table.to_batches()), ARROW))
     assert decoded.batch.to_pydict() == GOOD
@@ -208,10 +210,6 @@ def test_the_feed_of_a_json_frame_may_stand_in_its_body() -> None:
 
 
 def test_a_relative_time_before_the_first_tick_cannot_be_resolved() -> None:
-    from frame_builders import CITIES, FEEDS
-
-    from pearlstream.frame import decode
-
     pack = record(orjson.dumps([{"n": "d-1/level", "v": 1}]), SENML)
     assert [flaw.reason for flaw in decode(pack, FEEDS, CITIES, None).flaws] == ["senml_unresolved"]
     assert decode(pack, FEEDS, CITIES, CLOCK_MS).batch["ts"].to_pylist() == [CLOCK_MS]

@@ -1,0 +1,38 @@
+"""Fixtures for everybody: the embedded broker and store, real ones, started once for all tests of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from deploy.embedded.broker import Broker
+from deploy.embedded.store.launch import Store
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """Where the store is and who may come in."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a broker. All tests share it: take topic names of your own."""
+    broker = Broker(tmp_path_factory.mktemp("broker"))
+    broker.start()
+    yield broker.bootstrap_servers
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreAddress]:
+    """A store: url, user, password. All tests share it: take a database of your own."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.start()
+    yield StoreAddress(store.url, store.user, store.password)
+    store.stop()
