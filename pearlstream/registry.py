@@ -165,11 +165,10 @@ class RegistryBook:
             try:
                 key, devices = decode_devices(value, self.feeds)
             except FrameError:
-                continue
-            old = parts.get(key)
-            if old is not None:
-                devices = pl.concat([old.join(devices, on="device", how="anti"), devices])
-            parts[key] = devices
+                pass
+            else:
+                old = parts.get(key)
+                parts[key] = devices if old is None else _replaced(old, devices)
             self._last = Registry(version, dict(parts))
             self._versions[version] = self._last
 
@@ -187,3 +186,8 @@ class RegistryBook:
                 remedy="the producer must register its devices before the tick that names them",
             )
         return found
+
+
+def _replaced(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """The devices of `old` that are not registered again, then those of `new`."""
+    return pl.concat([old.join(new, on="device", how="anti", maintain_order="left"), new])

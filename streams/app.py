@@ -40,6 +40,8 @@ SESSION_TIMEOUT_S = 8.0
 """A killed worker's partitions stay with it for this long; brokers allow 6 s and more."""
 LARGEST_MESSAGE = 8 << 20
 TOPIC_ID_EVERY_S = 30.0
+NUDGE_EVERY_S = 5.0
+"""How often it is looked whether reading has come to a halt although records wait."""
 
 
 class Tables(TableManager):  # type: ignore[misc]
@@ -146,6 +148,7 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering)
         self.watchdog.start()
         self.add_future(self._watch_topic_ids())
+        self.add_future(self._nudge())
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -157,6 +160,13 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         await super().on_stop()
         self.watchdog.stop()
         await self.health.stop()
+
+    async def _nudge(self) -> None:
+        while not self.should_stop:
+            await asyncio.sleep(NUDGE_EVERY_S)
+            if not self.recovering:
+                for stage in self.stages:
+                    await stage.nudge()
 
     async def _watch_topic_ids(self) -> None:
         """A topic that is made anew starts at 0 again: positions of the old one would swallow the new data."""

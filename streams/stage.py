@@ -74,6 +74,8 @@ class Lane:
     turn: str = "a"
     clock_ms: int | None = None
     last_tick_at: float = field(default_factory=time.monotonic)
+    nudged: int = -1
+    """What was expected when it was last looked whether anything comes."""
     waiting_for: str = ""
     """What of the registry is awaited, in words; empty if nothing is."""
 
@@ -347,6 +349,20 @@ class Stage:
             log.warning("an unreadable snapshot is ignored", stage=self.fold.name, partition=source.partition,
                         applied=one.snapshot.applied, error=str(error))
             return None
+
+    async def nudge(self) -> None:
+        """Read again where nothing came since the last call although records wait."""
+        for number, lag in self.lags().items():
+            lane = self.lanes.get(number)
+            if lane is None or self.stopping:
+                continue
+            if lag and not self.busy and lane.folding.expected == lane.nudged:
+                log.warning("nothing comes although records wait; reading again", stage=self.fold.name,
+                            partition=number, offset=lane.folding.expected, lag=lag)
+                self.counts.seeks += 1
+                lane.folding.resumed()
+                await self.host.seek(TP(self.source_topic, number), lane.folding.expected)
+            lane.nudged = lane.folding.expected
 
     async def drain(self) -> None:
         """Clean stop: finish the batch in hand, wait for every acknowledgement, take snapshots where possible."""

@@ -147,7 +147,8 @@ def _validated(kind: type[E], row: dict[str, Any], place: Place) -> E:
     try:
         return kind.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key is also a missing one; the misspelling is what there is to mend
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         keys = [key for key in first["loc"] if key != "[key]"]
         remedy = ""
         if first["type"] == "extra_forbidden":

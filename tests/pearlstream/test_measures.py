@@ -282,7 +282,12 @@ def polars_bits(df: pl.DataFrame, terms: list[Term], *, fast: bool) -> list[tupl
     columns = [column.to_numpy().copy() for column in values]
     bits = [array.astype(np.float64).view(np.int64).tolist() for array in columns]
     gaps = [column.is_null().to_list() for column in values]
-    return list(zip(*([None if gap else bit for bit, gap in zip(b, g, strict=True)] for b, g in zip(bits, gaps, strict=True)), strict=True))
+    return list(
+        zip(
+            *([None if gap else bit for bit, gap in zip(b, g, strict=True)] for b, g in zip(bits, gaps, strict=True)),
+            strict=True,
+        )
+    )
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

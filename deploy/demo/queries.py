@@ -1,0 +1,44 @@
+"""What the live view and the report ask the store: fixed texts, every name and value a parameter."""
+
+from __future__ import annotations
+
+SIGNALS = """
+SELECT indicator, city, dims, toUnixTimestamp64Milli(window_end_ms) AS end_ms, newest.1, newest.2, newest.3
+FROM (
+  SELECT indicator, city, dims, window_end_ms, argMax((value, state, maturity), version) AS newest
+  FROM {db:Identifier}.indicators
+  WHERE window_end_ms >= fromUnixTimestamp64Milli({since_ms:Int64})
+  GROUP BY indicator, city, dims, window_end_ms
+)
+ORDER BY indicator, city, dims, window_end_ms DESC
+LIMIT 4 BY indicator, city, dims
+"""
+"""The newest four windows of every series: value, state and maturity of the greatest version. A tuple is
+picked as one, because picking the value alone would pass over a newest value that is null."""
+
+CLOCK = """
+SELECT toUnixTimestamp64Milli(min(newest)) FROM (
+  SELECT max(clock_ms) AS newest FROM {db:Identifier}.ticks GROUP BY topic_id, partition
+) HAVING count() > 0
+"""
+"""How far event time has come in the store: the slowest partition decides."""
+
+COUNTS = """
+SELECT sum(rows), sum(accepted), sum(dup), sum(late), count() FROM {db:Identifier}.frames
+"""
+"""Readings by the headers of `accepted`: seen, accepted, duplicate, late; and frames."""
+
+COUNTS_EXACT = """
+SELECT sum(rows), sum(accepted), sum(dup), sum(late), count() FROM {db:Identifier}.frames FINAL
+"""
+
+QUARANTINED = """
+SELECT reason, sum(n) FROM (
+  SELECT arrayJoin(mapKeys(quarantined)) AS reason, quarantined[reason] AS n FROM {db:Identifier}.frames
+  WHERE notEmpty(quarantined)
+) GROUP BY reason ORDER BY reason
+"""
+"""Readings set aside, by reason."""
+
+ROWS = "SELECT count() FROM {db:Identifier}.{table:Identifier}"
+"""Rows of a table."""
