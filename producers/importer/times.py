@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from pearlstream.folds.checks import LATEST_MS, YEAR_2015_MS, Verdicts
+from pearlstream.frame.text import shown
 from producers.importer.mapping import TimeSpec
 from producers.importer.zones import Ints, Mask, Zone
 
@@ -37,7 +38,7 @@ class TimeReader:
         missing = local.is_null().to_numpy()
         ms = local.fill_null(0).to_numpy().astype(np.int64)
         for row in np.flatnonzero(missing):
-            message = f"{feed}/ts: got {text[int(row)]!r}, wanted {self._wanted()}; mend the row or [time] in the mapping"
+            message = f"{feed}/ts: got {shown(text[int(row)])}, wanted {self._wanted()}; mend the row or [time] in the mapping"
             verdicts.set_aside_row(int(row), "time_malformed", message)
         if given is None:
             utc, ambiguous = self._to_utc(ms, missing, verdicts, feed, text)
@@ -67,7 +68,7 @@ class TimeReader:
             return local, none
         offsets = self.zone.offsets(local)
         for row in np.flatnonzero(offsets.nonexistent & ~others):
-            message = f"{feed}/ts: {text[int(row)]!r} does not exist in {self.zone.name}: clocks skipped it"
+            message = f"{feed}/ts: {shown(text[int(row)])} does not exist in {self.zone.name}: clocks skipped it"
             verdicts.set_aside_row(int(row), "time_nonexistent", f"{message}; give an offset or UTC")
         return local - offsets.ms, offsets.ambiguous & ~others & (verdicts.reason == 0)
 

@@ -93,6 +93,18 @@ class Lane:
         self.cut_rows = CUT_ROWS
 
     @property
+    def redoing(self) -> bool:
+        """An open cut of the journal has still to be made again."""
+        return self._redo is not None
+
+    def skip_to(self, begins: Mapping[int, int]) -> None:
+        """Go on at these offsets, because nothing before them is left. An open cut of the journal is given up."""
+        self._redo = None
+        for partition, offset in begins.items():
+            queue = self._queues[partition]
+            queue.start, queue.reached = offset, max(offset, queue.reached)
+
+    @property
     def starts(self) -> dict[int, int]:
         """Offset of the first record that is not in a finished cut, by partition: where to read from."""
         return {partition: queue.start for partition, queue in self._queues.items()}
