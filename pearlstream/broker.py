@@ -121,7 +121,7 @@ def _create(admin: Any, kafka: Kafka, missing: Mapping[str, Topic]) -> None:
             why = topic.get("error_message") or f"error {topic['error_code']}"
             raise ServiceError(
                 f"the broker refuses to make the topic {topic['name']}: {why}",
-                remedy="make it by hand with the partitions that docs/reference/contract.md names, or give the right to",
+                remedy="make it by hand, with as many partitions as the settings say, or grant the right to",
             )
 
 
@@ -131,7 +131,8 @@ def configs_of(topic: Topic) -> dict[str, str]:
     if topic.compacted:
         configs["cleanup.policy"] = "compact"
     elif not topic.partitioned:
-        configs |= {"cleanup.policy": "delete", "retention.ms": "-1"}  # registry, labels, claims: small and needed whole
+        # registry, labels and claims are small, and needed from their beginning
+        configs |= {"cleanup.policy": "delete", "retention.ms": "-1"}
     return configs
 
 
@@ -155,7 +156,7 @@ def _check_partitions(name: str, has: int, needs: int) -> None:
     if has != needs:
         raise SettingsError(
             f"the topic {name} has {has} partitions and should have {needs}",
-            remedy="set PEARLSTREAM_KAFKA__PARTITIONS to what the broker has, or choose another PEARLSTREAM_KAFKA__PREFIX",
+            remedy=f"set PEARLSTREAM_KAFKA__PARTITIONS={has}, or choose another PEARLSTREAM_KAFKA__PREFIX",
         )
 
 

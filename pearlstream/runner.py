@@ -93,6 +93,7 @@ class Folding(Generic[State]):
         """Records folded in the life of this object."""
         self._suspects: tuple[int, int] | None = None
         self._kept: list[tuple[list[Record], Exception | None]] = []
+        self._bad: dict[int, Exception] = {}
         self._refused_in_a_row = 0
 
     def _load(self, snapshot: Snapshot) -> None:
@@ -121,7 +122,9 @@ class Folding(Generic[State]):
         fresh = self._contiguous(records, step)
         while fresh and step.blocked is None and step.torn is None:
             reach = self._reach(fresh)
-            if self._suspects is not None:
+            if fresh[0].offset in self._bad:
+                self._refuse(fresh[0], self._bad[fresh[0].offset], step)
+            elif self._suspects is not None:
                 self._fold_carefully(fresh[:reach], step)
             else:
                 self._fold(fresh[:reach], step)
@@ -164,7 +167,8 @@ class Folding(Generic[State]):
     def _reach(self, fresh: Sequence[Record]) -> int:
         """How many of the records may be folded in one call."""
         if self._suspects is not None:
-            before = [record for record in fresh if record.offset < self._suspects[0]]
+            end = min((offset for offset in self._bad if offset >= fresh[0].offset), default=self._suspects[0])
+            before = [record for record in fresh if record.offset < min(end, self._suspects[0])]
             return len(before) or 1
         if self.due:
             self._overdue += 1
@@ -201,7 +205,7 @@ class Folding(Generic[State]):
         """The fold raised and may have changed its state half: go back to the last snapshot, read again.
 
         From there to the end of the batch that failed, records are kept; those of the batch are folded one by
-        one, so that the one to blame stands alone.
+        one, so that the one to blame stands alone. Those found out before are refused without another try.
         """
         step.torn = error
         self._suspects = (records[0].offset, records[-1].offset)
@@ -225,12 +229,16 @@ class Folding(Generic[State]):
                 self._tear(records, error, step)
                 return
             self._restore()
+            self._bad[records[0].offset] = error
             self._refuse(records[0], error, step)
         else:
             self._advance(records, outputs, step)
             self._refused_in_a_row = 0
             self._kept.append((list(records), None))
-        if self.applied >= self._suspects[1]:
+        self._leave_suspects()
+
+    def _leave_suspects(self) -> None:
+        if self._suspects is not None and self.applied >= self._suspects[1]:
             self._suspects = None
             self._kept = []
 
@@ -255,6 +263,7 @@ class Folding(Generic[State]):
         step.refused.append(record.offset)
         self._kept.append(([record], error))
         self._advance([record], outputs, step)
+        self._leave_suspects()
 
     def _refusal(self, record: Record, error: Exception) -> tuple[State, list[Output]]:
         if isinstance(self.fold, Refuses):
@@ -283,6 +292,7 @@ class Folding(Generic[State]):
     def _snapshot(self) -> Snapshot:
         self._origin = Snapshot(self.applied, self.fold.pack(self.state), dict(self.uptos))
         self._kept = []
+        self._bad = {}
         self._records = self._bytes = self._overdue = 0
         return self._origin
 

@@ -112,10 +112,10 @@ class TimeClaim:
 
     def _refuse(self, claims: Iterable[Claim]) -> None:
         for claim in claims:
-            age_ms = self.now_ms() - claim.at_ms
+            age_ms = max(0, self.now_ms() - claim.at_ms)
             if age_ms < YOUNG_MS and not claim.released:
                 raise DriverConflict(
-                    f"{claim.role}/{claim.epoch} drives time under this prefix (heard {max(0, age_ms) / 1000:.0f} s ago)",
+                    f"{claim.role}/{claim.epoch} drives time under this prefix (heard {age_ms / 1000:.0f} s ago)",
                     remedy="stop it and wait ten seconds, or give this run a PEARLSTREAM_KAFKA__PREFIX of its own",
                 )
 

@@ -11,18 +11,21 @@ from dataclasses import dataclass, field
 class Pacer:
     """Lets event time pass at `speed` times the wall clock (0: as fast as can be).
 
-    A run that falls behind goes as fast as it can until it has caught up; nothing is left out.
+    A run that falls behind goes as fast as it can until it has caught up; nothing is left out. `with_wall`:
+    event time `start_ms` is that time of the wall clock, otherwise it is the moment of the first wait.
     """
 
     start_ms: int
     speed: float = 1.0
+    with_wall: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     _began_s: float | None = None
 
     def wait_until(self, event_ms: int) -> bool:
         """Wait until it is `event_ms` of event time; False if the run was stopped meanwhile."""
         if self._began_s is None:
-            self._began_s = time.monotonic()
+            ahead_s = self.start_ms / 1000 - time.time() if self.with_wall else 0.0
+            self._began_s = time.monotonic() + ahead_s
         if self.speed > 0:
             due_s = self._began_s + (event_ms - self.start_ms) / 1000 / self.speed
             left_s = due_s - time.monotonic()

@@ -38,7 +38,7 @@ def play(
     pacer: Pacer,
     *,
     progress: Progress | None = None,
-    compression: Compression = "lz4",
+    compression: Compression = "none",
 ) -> Played:
     """Write the log of a plan to the broker. Stopping the pacer ends it cleanly after the step at hand.
 

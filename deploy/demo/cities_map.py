@@ -44,7 +44,7 @@ def _cell(scene: Scene, city: City | None, cells: int, lines: int) -> Text:
     if city is None:
         return Text("\n".join(" " * cells for _ in range(lines)))
     worst = scene.worst(city.id)
-    state = worst[1].state if worst else "NODATA"
+    state = worst[1].shown if worst else "NODATA"
     look = paint.look(state)
     said = [f"{look.sign} {city.name.en}", f"  {city.name.zh}", ""]
     if worst and state in ("WATCH", "RAISED"):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from deploy.demo.scene import Signal
+from deploy.demo.scene import OPEN, Signal
 from pearlstream.catalogue import Indicator
 
 
@@ -29,14 +29,15 @@ LOOKS: Mapping[str, Look] = {
     "OK": Look("✓", "ok", "#009e73", "#e8fff7 on #00533d"),
     "WATCH": Look("!", "watch", "#e69f00", "#000000 on #e69f00"),
     "RAISED": Look("✗", "raised", "bold #d55e00", "bold #ffffff on #b34700"),
+    OPEN: Look("~", "open window", "italic #56b4e9", "#d9f0ff on #12445f"),
     "NODATA": Look("?", "no data", "#8c8c8c", "#bcbcbc on #303030"),
 }
 """By state. WATCH and RAISED are the value against the indicator's thresholds, not yet an alert."""
 
-UP, DOWN, SAME, OPEN = "▴", "▾", "=", "~"
-"""Against the window before; and: this window is still open."""
+UP, DOWN, SAME = "▴", "▾", "="
+"""Against the window before."""
 LABEL = "#8c8c8c"
-VALUE_CELLS = 9
+VALUE_CELLS = 8
 """Width of a value with its signs."""
 
 
@@ -63,14 +64,12 @@ def trend(signal: Signal, decimals: int) -> str:
 
 
 def signal_text(signal: Signal | None, indicator: Indicator) -> Text:
-    """A cell of the table: sign, value, `~` while the window is open, trend; VALUE_CELLS wide."""
+    """A cell of the table: sign, value, trend; VALUE_CELLS wide."""
     if signal is None:
         return Text(" " * VALUE_CELLS)
-    style = look(signal.state)
+    style = look(signal.shown)
     value = number(signal.value, indicator.decimals)
-    text = Text(style=f"italic {style.text}" if signal.open else style.text, no_wrap=True)
-    text.append(f"{style.sign}{value:>6}{OPEN if signal.open else ' '}{trend(signal, indicator.decimals)}")
-    return text
+    return Text(f"{style.sign}{value:>6}{trend(signal, indicator.decimals)}", style.text, no_wrap=True)
 
 
 def fit(text: str, cells: int) -> str:

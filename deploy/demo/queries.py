@@ -42,3 +42,11 @@ SELECT reason, sum(n) FROM (
 
 ROWS = "SELECT count() FROM {db:Identifier}.{table:Identifier}"
 """Rows of a table."""
+
+ROLLUP_COUNT = """
+SELECT sum(n) FROM {db:Identifier}.rollups WHERE measure IN {measures:Array(String)}
+"""
+"""Readings that the partials of the given measures count."""
+
+VERSION = "SELECT version()"
+"""The store's own version."""

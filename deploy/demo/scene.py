@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from pearlstream.catalogue import Catalogue, Scenario
 
-SEVERITY: Mapping[str, int] = {"RAISED": 3, "WATCH": 2, "OK": 1, "NODATA": 0}
-"""The states of an indicator, the one to look at first with the greatest number."""
+OPEN = "OPEN"
+"""How a window that is still open is shown, whatever its value would mean: it has no verdict yet."""
+SEVERITY: Mapping[str, int] = {"RAISED": 4, "WATCH": 3, "OK": 2, OPEN: 1, "NODATA": 0}
+"""The states that are shown, the one to look at first with the greatest number."""
 
 
 class Signal(NamedTuple):
-    """The newest window of one indicator in one city.
+    """One window of one indicator in one city: the newest settled one, or an open one as long as none is settled.
 
     `before` is the value of the window before it. `dims` says of what it speaks where the indicator has
     several series in a city and the worst one is shown.
@@ -28,9 +30,9 @@ class Signal(NamedTuple):
     dims: str = ""
 
     @property
-    def open(self) -> bool:
-        """Whether the window may still change without any reading being late."""
-        return self.maturity == "provisional"
+    def shown(self) -> str:
+        """The state to show: half of a window may look like a catastrophe, so an open one is not judged."""
+        return OPEN if self.maturity == "provisional" and self.value is not None else self.state
 
 
 class Lag(NamedTuple):
@@ -44,10 +46,10 @@ class Lag(NamedTuple):
 class Headline:
     """The numbers above the table: rates over the last seconds, totals of the run."""
 
-    produced: int = 0
+    arrived: int = 0
     accepted: int = 0
     stored: int = 0
-    produced_per_s: float = 0.0
+    arrived_per_s: float = 0.0
     accepted_per_s: float = 0.0
     stored_per_s: float = 0.0
     freshness_p50_ms: float | None = None
@@ -64,7 +66,7 @@ class Scene:
 
     `signals` by indicator and city. `clock_ms`: how far event time has come in the store. `speed` 0 means as
     fast as it goes. `news`: what the supervisor has to say, newest last. `stale_s`: seconds since the store
-    last answered, 0 while it answers.
+    last answered. `hint`: what one can do, and where to look.
     """
 
     catalogue: Catalogue
@@ -76,6 +78,7 @@ class Scene:
     headline: Headline = field(default_factory=Headline)
     news: tuple[str, ...] = ()
     stale_s: float = 0.0
+    hint: str = ""
 
     def local_time(self) -> str:
         """Event time as the cluster's wall clocks show it; UTC if its cities live in several zones."""
@@ -89,13 +92,13 @@ class Scene:
     def worst(self, city: str) -> tuple[str, Signal] | None:
         """The indicator to look at first in a city, by state and then in the order of the catalogue."""
         found = [(one, self.signals[one, city]) for one in self.catalogue.indicators if (one, city) in self.signals]
-        return max(found, key=lambda pair: SEVERITY.get(pair[1].state, 0), default=None)
+        return max(found, key=lambda pair: SEVERITY.get(pair[1].shown, 0), default=None)
 
     def by_need(self) -> list[str]:
         """All cities, those with the worst signal first, otherwise in the order of the catalogue."""
 
         def need(city: str) -> tuple[int, int]:
-            states = [SEVERITY.get(s.state, 0) for (_, where), s in self.signals.items() if where == city]
+            states = [SEVERITY.get(s.shown, 0) for (_, where), s in self.signals.items() if where == city]
             top = max(states, default=0)
             return (-top, -states.count(top) if top > SEVERITY["OK"] else 0)
 

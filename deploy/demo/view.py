@@ -19,6 +19,8 @@ HONESTY = "Simulated data; live signals, not targets.  模拟数据 · 实时信
 CITY_CELLS = 15
 COLUMN_CELLS = (paint.VALUE_CELLS, 16)
 """Least and greatest width of an indicator's column, without the gap that follows it."""
+STALE_S = 5
+"""A picture older than this says so."""
 WIDE = 136
 """From this width on, map and table stand side by side."""
 LOW = 32
@@ -58,7 +60,7 @@ def _strip(headline: Headline, width: int) -> list[Text]:
     bad = ", ".join(f"{reason} {paint.count(n)}" for reason, n in sorted(headline.quarantined.items()) if n)
     again = ", ".join(f"{name} {n}" for name, n in headline.restarts.items() if n)
     items = [
-        ("produced", f"{paint.count(headline.produced_per_s)}/s"),
+        ("arrived", f"{paint.count(headline.arrived_per_s)}/s"),
         ("accepted", f"{paint.count(headline.accepted_per_s)}/s"),
         ("stored", f"{paint.count(headline.stored_per_s)}/s, {paint.count(headline.stored)} in all"),
         ("fresh", f"p50 {paint.seconds(headline.freshness_p50_ms)} p99 {paint.seconds(headline.freshness_p99_ms)}"),
@@ -78,7 +80,7 @@ def _strip(headline: Headline, width: int) -> list[Text]:
 def _news(scene: Scene, width: int) -> list[Text]:
     notice = paint.LOOKS["WATCH"].text
     lines = [Text(paint.fit(line, width).rstrip(), notice, no_wrap=True) for line in scene.news[-2:]]
-    if scene.stale_s >= 3:
+    if scene.stale_s >= STALE_S:
         lines.append(Text(f"the store has not answered for {scene.stale_s:.0f} s; the picture is that old", notice))
     return lines
 
@@ -134,7 +136,7 @@ def _table(scene: Scene, columns: Sequence[Indicator], cells: int, room: int, lo
 
 def _rest(scene: Scene, cities: Sequence[str]) -> Text:
     """The cities that are left out, counted by their worst state."""
-    worst = Counter(found[1].state if (found := scene.worst(city)) else "NODATA" for city in cities)
+    worst = Counter(found[1].shown if (found := scene.worst(city)) else "NODATA" for city in cities)
     told = ", ".join(f"{worst[state]} {look.word}" for state, look in paint.LOOKS.items() if worst[state])
     return Text(f"and {len(cities)} more cities: {told}", paint.LABEL)
 
@@ -166,8 +168,13 @@ def _legend(scene: Scene, width: int, low: bool) -> list[Text]:
     signs = Text(no_wrap=True, overflow="ellipsis")
     for look in paint.LOOKS.values():
         signs.append(f"{look.sign} {look.word}  ", look.text)
-    signs.append(f"{paint.OPEN} open window  {paint.UP}{paint.DOWN}{paint.SAME} since the one before", paint.LABEL)
-    return [signs, *_sub_items(scene, width, low), Text(HONESTY, "italic", no_wrap=True, overflow="ellipsis")]
+    signs.append(f"{paint.UP}{paint.DOWN}{paint.SAME} since the one before", paint.LABEL)
+    lines = [signs, *_sub_items(scene, width, low), Text(HONESTY, "italic", no_wrap=True, overflow="ellipsis")]
+    if scene.hint and lines[-1].cell_len + len(scene.hint) + 3 <= width:
+        lines[-1].append("   ").append(scene.hint, f"not italic {paint.LABEL}")
+    elif scene.hint and not low:
+        lines.append(Text(scene.hint, paint.LABEL, no_wrap=True, overflow="ellipsis"))
+    return lines
 
 
 def _sub_items(scene: Scene, width: int, low: bool) -> list[Text]:

@@ -3,38 +3,24 @@
 A feed is simulated by *quantities*, computed for each reading in the order of their declaration; each may use
 those before it, the device's constants (`device`, among them its static fields) and `span_s`, the seconds
 since the device's last report. A quantity with the name of a field is what the field reports; any other is
-latent, and is there for formulas and for scenarios to act on. `check_simulation(feed)` proves that all names and
-terms fit together.
+latent, and is there for formulas and for scenarios to act on. `catalogue.simulation_check` proves that all names
+and terms fit together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from pearlstream.catalogue.models import Entry, Feed, Identifier
-from pearlstream.errors import CatalogueError, TermError
-from pearlstream.terms import ColumnType, Kind, Term
+from pearlstream.errors import CatalogueError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Words = dict[str, float]
 Ref = float | Identifier
 """A number, or the name of a device constant."""
-
-REGISTRY_TYPES: Mapping[str, ColumnType] = {
-    "device": ColumnType.TEXT,
-    "city": ColumnType.TEXT,
-    "zone": ColumnType.TEXT,
-    "site": ColumnType.TEXT,
-    "lon": ColumnType.NUMBER,
-    "lat": ColumnType.NUMBER,
-    "cadence_s": ColumnType.NUMBER,
-}
-"""Columns of the registry that a term on devices may name, besides the static fields."""
 
 
 class Day(Entry):
@@ -275,8 +261,6 @@ def simulation_of(feed: Feed) -> Simulate | None:
     """The feed's statistical shape, or None if it has none. Raises CatalogueError naming feed, key and remedy."""
     if not feed.simulate:
         return None
-    if isinstance(feed.simulate, BaseModel):
-        return Simulate.model_validate(feed.simulate)
     try:
         return Simulate.model_validate(feed.simulate)
     except ValidationError as error:
@@ -288,114 +272,7 @@ def simulation_of(feed: Feed) -> Simulate | None:
         ) from None
 
 
-def check_simulation(feed: Feed) -> Simulate | None:
-    """Read and check the feed's shape: names, terms, profiles. Raises CatalogueError saying where and what."""
-    shape = simulation_of(feed)
-    if shape is not None:
-        _Check(feed, shape).run()
-    return shape
-
-
-def acted_on(feed: Feed) -> frozenset[str]:
-    """Names that a scenario's effect may act on: the feed's fields and its simulated quantities."""
-    shape = simulation_of(feed)
-    return frozenset(feed.fields) | (frozenset(q.name for q in shape.quantity) if shape else frozenset())
-
-
-class _Check:
-    """Walks the declarations of one feed in order, knowing at each step which names are there already."""
-
-    def __init__(self, feed: Feed, shape: Simulate) -> None:
-        self.feed = feed
-        self.shape = shape
-        self.types: dict[str, ColumnType] = {**REGISTRY_TYPES, "span_s": ColumnType.NUMBER}
-
-    def fail(self, where: str, why: str, remedy: str) -> CatalogueError:
-        return CatalogueError(f"feed {self.feed.id}: simulate.{where}: {why}", remedy=remedy)
-
-    def known(self, where: str, name: str, names: Mapping[str, object]) -> None:
-        if name not in names:
-            near = get_close_matches(name, list(names), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
-            raise self.fail(where, f"there is no {name!r}", hint)
-
-    def run(self) -> None:
-        for name, constant in self.shape.device.items():
-            if constant.kind == "by":
-                self.known(f"device.{name}", constant.of, self.types)
-            self.types[name] = self._constant_type(name, constant)
-        for name in self.feed.static:
-            self.known(f"device.{name}", name, self.shape.device)
-        for quantity in self.shape.quantity:
-            self._quantity(quantity)
-        made = {quantity.name for quantity in self.shape.quantity} | set(self.shape.device)
-        for name, spec in self.feed.fields.items():
-            if spec.required and name not in made | {"span_s"}:
-                raise self.fail(f"quantity.{name}", "the field is required and nothing makes it", "declare a quantity")
-
-    def _constant_type(self, name: str, constant: Constant) -> ColumnType:
-        spec = self.feed.static.get(name) or self.feed.fields.get(name)
-        if constant.kind == "site" or (spec is not None and spec.type in ("enum", "text")):
-            return ColumnType.TEXT
-        if spec is not None and spec.type == "bool":
-            return ColumnType.BOOLEAN
-        numbers = constant.kind != "choice" or all(_is_number(word) for word in constant.weights)
-        return ColumnType.NUMBER if numbers else ColumnType.TEXT
-
-    def _quantity(self, quantity: AnyQuantity) -> None:
-        where = f"quantity.{quantity.name}"
-        kind = ColumnType.NUMBER
-        match quantity:
-            case Level():
-                if isinstance(quantity.base, str):
-                    self.known(where, quantity.base, self.types)
-                if quantity.profile:
-                    self.known(where, quantity.profile, self.shape.profile)
-                for column in quantity.by:
-                    self.known(where, column, self.types)
-            case Formula():
-                if self._term(where, quantity.value).kind is Kind.CONDITION:
-                    kind = ColumnType.BOOLEAN
-            case Poisson():
-                self._term(where, quantity.mean)
-            case Binomial():
-                self._term(where, quantity.n)
-                self._term(where, quantity.p)
-            case Pieces():
-                self._term(where, quantity.amount)
-            case States():
-                self._states(where, quantity)
-                kind = ColumnType.TEXT
-        self.types[quantity.name] = kind
-
-    def _states(self, where: str, quantity: States) -> None:
-        words = dict.fromkeys(words_of(self.feed, quantity))
-        for word, stay in quantity.stay.items():
-            self.known(where, word, words)
-            for follower in stay.next:
-                self.known(f"{where}.stay.{word}.next", follower, quantity.stay)
-        if quantity.planned:
-            self.known(where, quantity.planned, words)
-            self.known(where, quantity.off, self.shape.profile)
-        if quantity.override:
-            self.known(where, quantity.override, self.types)
-
-    def _term(self, where: str, text: str) -> Term:
-        try:
-            return Term.parse(text, self.types)
-        except TermError as error:
-            raise self.fail(where, error.message, error.remedy) from None
-
-
 def words_of(feed: Feed, quantity: States) -> tuple[str, ...]:
     """The words that a machine's codes stand for: its own, or those of the field that has its name."""
     field = feed.fields.get(quantity.name)
     return quantity.words or (field.values if field is not None else tuple(quantity.stay))
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True

@@ -50,7 +50,7 @@ class FieldReader:
             text = pl.repeat(str(self.source.constant), len(cells), dtype=pl.String, eager=True)
         else:
             text = cells[self.source.column].str.strip_chars()
-        text = text.set(text.is_in(list(self.missing)), None)
+        text = blanked(text, text.is_in(list(self.missing)))
         if self.spec.type in ("float", "int"):
             return self._numbers(text, verdicts, seen)
         if self.source.words:
@@ -68,7 +68,7 @@ class FieldReader:
     def _numbers(self, text: pl.Series, verdicts: Verdicts, seen: Units) -> pl.Series:
         plain = text if self.decimal == "." else _with_points(text)
         bare = plain.str.contains(rf"^{_NUMBER}$").fill_null(True)
-        values = plain.set(~bare, None).cast(pl.Float64, strict=False)
+        values = blanked(plain, ~bare).cast(pl.Float64, strict=False)
         numbers = values.to_numpy().copy()
         where = {BARE: (bare & plain.is_not_null()).to_numpy()}
         rest = ~bare
@@ -89,7 +89,7 @@ class FieldReader:
         self, plain: pl.Series, rest: pl.Series, numbers: Floats, verdicts: Verdicts, text: pl.Series
     ) -> dict[str, Mask]:
         """Cells such as `21.5 °C`: their numbers go to `numbers`. Returns which rows carry which unit."""
-        groups = plain.set(~rest, None).str.extract_groups(rf"^(?<number>{_NUMBER})\s*(?<unit>[^\d\s.,+-].*)$")
+        groups = blanked(plain, ~rest).str.extract_groups(rf"^(?<number>{_NUMBER})\s*(?<unit>[^\d\s.,+-].*)$")
         parts = groups.struct.unnest()
         values = parts["number"].cast(pl.Float64, strict=False).to_numpy()
         where: dict[str, Mask] = {}
@@ -118,7 +118,7 @@ class FieldReader:
     def _whole(self, values: pl.Series, plain: pl.Series, verdicts: Verdicts, text: pl.Series) -> pl.Series:
         """Values of an integer field. Long integers are read from their digits, which a float would round."""
         digits = plain.str.contains(r"^[+-]?\d+$").fill_null(False)
-        exact = plain.set(~digits, None).str.strip_prefix("+").cast(pl.Int64, strict=False)
+        exact = blanked(plain, ~digits).str.strip_prefix("+").cast(pl.Int64, strict=False)
         self._flaw(
             verdicts, text, (digits & exact.is_null()).to_numpy(), "integer_range", "64 bits", "check the column"
         )
@@ -142,7 +142,7 @@ class FieldReader:
         known = text.is_in(list(self.spec.values)).fill_null(True)
         wanted = f"one of {', '.join(self.spec.values[:12])}"
         self._flaw(verdicts, text, (~known).to_numpy(), "not_in_values", wanted, "give `words` in the mapping")
-        return text.set(~known, None).alias(self.name)
+        return blanked(text, ~known).alias(self.name)
 
     def _texts(self, text: pl.Series, verdicts: Verdicts) -> pl.Series:
         cleaned = text.map_elements(clean, return_dtype=pl.String) if len(text) else text
@@ -164,6 +164,11 @@ class Units:
         for unit, rows in where.items():
             if unit not in known and rows.any():
                 known[unit] = self.locate(int(np.argmax(rows)))
+
+
+def blanked(column: pl.Series, rows: pl.Series) -> pl.Series:
+    """A column with null in some rows."""
+    return pl.select(pl.when(~rows.fill_null(False)).then(column)).to_series().alias(column.name)
 
 
 def _with_points(text: pl.Series) -> pl.Series:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--scenario", "scenarios", multiple=True, type=ScenarioDelay(), help="SC02 or rush; SC02+30m begins later; repeatable."
+    "--scenario", "scenarios", multiple=True, type=ScenarioDelay(), help="SC02, or later: SC02+30m; repeatable."
 )
 @click.option("--duration", type=Duration(), help="Event time to play: 90s, 15m, 2h. Default: until the scenarios end.")
 @click.option("--speed", type=Speed(), default="1", show_default=True, help="Event time per wall time; max: no limit.")
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second at speed 1: scales the fleet.")
 @click.option("--start", help="ISO time with offset, or now. Default: as the scenario says, else now.")
 @click.option("--faults", type=click.Choice(["default", "none"]), default="default", show_default=True)
-@click.option(
-    "--encoding", type=click.Choice(["arrow", "json", "senml", "mixed"]), default="arrow", show_default=True
-)
+@click.option("--encoding", type=click.Choice(["arrow", "json", "senml", "mixed"]), default="arrow", show_default=True)
 @click.option("--feed", "feeds", multiple=True, help="Only this feed; repeatable.")
 @click.option("--city", "cities", multiple=True, help="Only this city; repeatable.")
-@click.option("--gateway-rows", type=click.IntRange(1, 100_000), help="A gateway closes a frame after so many readings.")
-@click.option("--gateway-time", type=Duration(), help="... or after so much event time. Default: as the feeds say.")
+@click.option("--gateway-rows", type=click.IntRange(1, 100_000), help="A gateway sends after so many readings,")
+@click.option("--gateway-time", type=Duration(), help="or after so much event time. Default: as feeds say.")
 @click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write what was sent as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was sent as JSON.")
 def simulate(speed: float, ledger: Path | None, as_json: bool, **options: Any) -> None:
@@ -51,7 +49,7 @@ def simulate(speed: float, ledger: Path | None, as_json: bool, **options: Any) -
 
     settings = load_settings()
     plan = plan_of(load_catalogue(settings.catalogue.overlays), **options)
-    pacer = Pacer(plan.start_ms, speed)
+    pacer = Pacer(plan.start_ms, speed, with_wall=plan.live)
     _stop_on_signals(pacer.stop)
     played = play(plan, settings, pacer, progress=None if as_json else _progress(plan))
     report = report_of(plan, played)
@@ -147,7 +145,8 @@ def _progress(plan: Plan) -> Progress | None:
         shown_s = time.monotonic()
         done = min(1.0, (step.clock_ms - plan.start_ms) / max(1, plan.duration_ms))
         late = f", {behind_s:.0f} s behind" if behind_s > 1 else ""
-        click.echo(f"\r{done:4.0%}  {ledger.produced:,} readings in {ledger.frames:,} frames{late}   ", nl=False, err=True)
+        line = f"{done:4.0%}  {ledger.produced:,} readings in {ledger.frames:,} frames{late}"
+        click.echo(f"\r{line}   ", nl=False, err=True)
 
     return tell
 
@@ -158,6 +157,7 @@ def _tell(report: dict[str, Any]) -> None:
     for feed, counts in report["feeds"].items():
         click.echo(f"{feed:24} {counts['produced']:>12,} readings  {counts['repeats']:>8,} of them sent twice")
     lost = ", ".join(f"{count:,} {cause.replace('_', ' ')}" for cause, count in report["lost"].items() if count)
-    click.echo(f"{'all':24} {report['produced']:>12,} readings in {report['frames']:,} frames, {report['ticks']:,} ticks")
+    sums = f"{report['frames']:,} frames, {report['ticks']:,} ticks"
+    click.echo(f"{'all':24} {report['produced']:>12,} readings in {sums}")
     if lost:
         click.echo(f"never sent: {lost}")

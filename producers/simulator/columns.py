@@ -20,7 +20,8 @@ class Coded(NamedTuple):
 
     def text(self) -> npt.NDArray[Any]:
         """The words themselves."""
-        return np.asarray(self.words, dtype=object)[self.codes]
+        words: npt.NDArray[Any] = np.asarray(self.words, dtype=object)[self.codes]
+        return words
 
 
 Numbers: TypeAlias = npt.NDArray[Any]

@@ -30,7 +30,8 @@ def envelope_at(envelope: Envelope, minutes: Floats) -> Floats:
     left = envelope.rise + envelope.hold + envelope.fall - since
     rise = smooth_step(since / envelope.rise) if envelope.rise else (since >= 0).astype(float)
     fall = smooth_step(left / envelope.fall) if envelope.fall else (left > 0).astype(float)
-    return np.minimum(rise, fall)
+    strength: Floats = np.minimum(rise, fall)
+    return strength
 
 
 def length_min(envelope: Envelope) -> float:

@@ -7,6 +7,7 @@ over devices, which keeps the load flat.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ def counts(feed: Feed, cities: Sequence[City], scale: float) -> list[int]:
 def _apportion(total: float, weights: Floats) -> Ints:
     """Whole numbers that sum to `total`, nearest to the weights (largest remainders)."""
     exact = total * weights / weights.sum()
-    whole = np.floor(exact).astype(np.int64)
+    whole: Ints = np.floor(exact).astype(np.int64)
     missing = round(total) - int(whole.sum())
     whole[np.argsort(-(exact - whole), kind="stable")[:missing]] += 1
     return whole
@@ -122,7 +123,7 @@ def build_fleet(feed: Feed, shape: Simulate, cities: tuple[City, ...], seed: int
     ids = _ids(feed, cities, city, number)
     constants = _place(feed, cities, city, number, seed)
     lon, lat = np.asarray(constants["lon"]), np.asarray(constants["lat"])
-    _draw_constants(feed, shape, cities, city, number, seed, constants)
+    _draw_constants(feed, shape, city, seed, constants)
     gateway, gateways = _gateways(feed, cities, per_city, city, number, tick_ms)
     order = np.argsort(hashed(key_of(seed, feed.id, "phase"), city, number), kind="stable")
     phase = ((np.arange(len(city)) + 0.5) * (feed.cadence_s * 1000 / max(1, len(city)))).astype(np.int64)
@@ -154,9 +155,7 @@ def _ids(feed: Feed, cities: Sequence[City], city: Ints, number: Ints) -> npt.ND
     return np.array([f"{heads[c]}{n:0{digits}d}" for c, n in zip(city, number, strict=True)], dtype=object)
 
 
-def _place(
-    feed: Feed, cities: Sequence[City], city: Ints, number: Ints, seed: int
-) -> dict[str, Column]:
+def _place(feed: Feed, cities: Sequence[City], city: Ints, number: Ints, seed: int) -> dict[str, Column]:
     """Zone, site and position: by site, scattered over the rings of the zones."""
     site = number // feed.fleet.per_site
     site_key = city * (int(site.max(initial=0)) + 1) + site
@@ -170,9 +169,7 @@ def _place(
     lat = np.array([c.lat for c in cities])[city[first]]
     lat_new = lat + radius * np.sin(angle) / KM_PER_DEGREE
     lon_new = lon + radius * np.cos(angle) / (KM_PER_DEGREE * np.cos(np.deg2rad(lat)))
-    names = tuple(
-        f"{short_name(feed)}-{cities[c].id}-S{s:04d}" for c, s in zip(city[first], site[first], strict=True)
-    )
+    names = tuple(f"{short_name(feed)}-{cities[c].id}-S{s:04d}" for c, s in zip(city[first], site[first], strict=True))
     return {
         "city": Coded(city, tuple(c.id for c in cities)),
         "zone": Coded(zone[back], tuple(feed.fleet.zones)),
@@ -189,7 +186,8 @@ def _gateways(
     """So many gateways a city that one fills about a frame in the time between two ticks."""
     seconds = min(feed.framing.seconds, tick_ms / 1000)
     rows = [n * seconds / feed.cadence_s for n in per_city]
-    ways = np.array([max(1, int(np.ceil(r / feed.framing.rows - 0.01))) if n else 0 for r, n in zip(rows, per_city, strict=True)])
+    full = [max(1, math.ceil(r / feed.framing.rows - 0.01)) if r else 0 for r in rows]
+    ways = np.array(full, dtype=np.int64)
     first = np.concatenate([[0], np.cumsum(ways)[:-1]]).astype(np.int64)
     names = tuple((f"{short_name(feed)}-{c.id}-G{g:02d}", i) for i, c in enumerate(cities) for g in range(ways[i]))
     return first[city] + number % np.maximum(ways, 1)[city], names
@@ -198,14 +196,11 @@ def _gateways(
 def _draw_constants(
     feed: Feed,
     shape: Simulate,
-    cities: Sequence[City],
     city: Ints,
-    number: Ints,
     seed: int,
     columns: dict[str, Column],
 ) -> None:
     """Add the declared constants to `columns`, in their order."""
-    del cities, number
     site = columns["site"]
     assert isinstance(site, Coded)
     _, first = np.unique(site.codes, return_index=True)
@@ -244,7 +239,8 @@ def _constant(constant: Constant, rank: Floats, columns: Mapping[str, Column]) -
 def by_word(column: Column, values: Mapping[str, float], default: float) -> Floats:
     """The number that each word of a column stands for; `default` for words that are not named."""
     if isinstance(column, Coded):
-        return np.array([values.get(word, default) for word in column.words])[column.codes]
+        by_code: Floats = np.array([values.get(word, default) for word in column.words])[column.codes]
+        return by_code
     found = np.full(len(column), default)
     for word, value in values.items():
         found[column == float(word)] = value
@@ -253,6 +249,7 @@ def by_word(column: Column, values: Mapping[str, float], default: float) -> Floa
 
 def _as_numbers(column: Coded) -> Column:
     try:
-        return np.array([float(word) for word in column.words])[column.codes]
+        numbers: Floats = np.array([float(word) for word in column.words])[column.codes]
     except ValueError:
         return column
+    return numbers

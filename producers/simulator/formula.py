@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sqlglot import exp
@@ -17,7 +17,13 @@ from pearlstream.errors import TermError
 from pearlstream.expression import parse_expression
 from producers.simulator.columns import Coded, Column, Numbers
 
-Values = Mapping[str, Column]
+
+class Values(Protocol):
+    """Columns by name."""
+
+    def __getitem__(self, name: str, /) -> Column: ...
+
+
 Compiled = Callable[[Values], Any]
 
 _BINARY: Mapping[type[exp.Expr], Callable[[Any, Any], Any]] = {
@@ -121,4 +127,5 @@ def _equal(a: Any, b: Any) -> Any:
 def _divide(a: Any, b: Any) -> Numbers:
     """a / b, and 0 where b is next to zero."""
     a, b = np.broadcast_arrays(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
-    return np.divide(a, b, out=np.zeros(a.shape), where=np.abs(b) >= 1e-9)
+    quotient: Numbers = np.divide(a, b, out=np.zeros(a.shape), where=np.abs(b) >= 1e-9)
+    return quotient

@@ -69,11 +69,12 @@ class Gateways:
         order = np.lexsort((np.arange(len(rows)), rows.arrival_ms, slot, gateway))
         rows, gateway, slot = rows.take(order), gateway[order], slot[order]
         batch = self._batch(rows)
+        most_rows = {kind: self._most_rows(batch, kind) for kind in set(self._types)}
         cuts = np.flatnonzero((gateway[1:] != gateway[:-1]) | (slot[1:] != slot[:-1])) + 1
         ends = np.r_[cuts, len(rows)]
         for start, end in zip(np.r_[0, cuts].tolist(), ends.tolist(), strict=True):
             way = int(gateway[start])
-            most = self._most_rows(batch, self._types[way])
+            most = most_rows[self._types[way]]
             due = min(until_ms, from_ms + (int(slot[start]) + 1) * self._frame_ms)
             for at in range(start, end, most):
                 upto = min(end, at + most)
@@ -95,7 +96,7 @@ class Gateways:
         )
 
     def _most_rows(self, batch: Any, content_type: str) -> int:
-        a_row = max(1, batch.nbytes // batch.num_rows) * _BLOAT[content_type]
+        a_row = max(1, int(batch.nbytes) // len(batch)) * _BLOAT[content_type]
         return max(1, min(self.fleet.feed.framing.rows, MAX_BYTES // a_row))
 
     def _batch(self, rows: Rows) -> Any:

@@ -17,9 +17,7 @@ Codes = npt.NDArray[np.int8]
 class Machine:
     """The states of all devices of a fleet. Draws belong to a device and the number of its change, not to a call."""
 
-    def __init__(
-        self, fleet: Fleet, spec: States, words: tuple[str, ...], off: WeekTable | None, seed: int
-    ) -> None:
+    def __init__(self, fleet: Fleet, spec: States, words: tuple[str, ...], off: WeekTable | None, seed: int) -> None:
         self.words = words
         self._fleet = fleet
         self._key = key_of(seed, fleet.feed.id, spec.name, "states")

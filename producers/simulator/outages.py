@@ -51,14 +51,16 @@ def episodes(
     cities = sorted({city.id for fleet in fleets.values() for city in fleet.cities})
     found = []
     for city in cities:
-        feeds = [feed for feed, fleet in fleets.items() if any(name_city == city for name_city in _homes(fleet))]
+        feeds = [feed for feed, fleet in fleets.items() if city in _homes(fleet)]
         per_day = max((outages[feed].per_day for feed in feeds), default=0.0)
         for day in range(start_ms // DAY_MS - 1, end_ms // DAY_MS + 1):
             rng = stream(seed, "outage", city, day)
             for index in range(int(rng.poisson(per_day))):
-                lots = rng.random(2)
-                feed = max(feeds, key=lambda name: key_of(seed, "outage", city, day, index, name))  # noqa: B023
-                episode = _episode(fleets[feed], outages[feed], city, day * DAY_MS, lots, f"{seed}/{day}/{index}")
+                moment, length = rng.random(2)
+                salt = f"{seed}/{city}/{day}/{index}"
+                feed = max((key_of("outage", salt, name), name) for name in feeds)[1]
+                begin_ms = day * DAY_MS + int(moment * DAY_MS)
+                episode = _episode(fleets[feed], outages[feed], city, begin_ms, length, salt)
                 if episode.until_ms > start_ms and episode.from_ms < end_ms:
                     found.append(episode)
     return sorted(found, key=lambda episode: (episode.from_ms, episode.name))
@@ -68,13 +70,13 @@ def _homes(fleet: Fleet) -> set[str]:
     return {fleet.cities[city].id for _, city in fleet.gateways}
 
 
-def _episode(fleet: Fleet, outage: Outage, city: str, day_ms: int, lots: np.ndarray, salt: str) -> Episode:  # type: ignore[type-arg]
+def _episode(fleet: Fleet, outage: Outage, city: str, begin_ms: int, length: float, salt: str) -> Episode:
+    """One outage of some gateway of the city; `length` is a lot in (0, 1)."""
     ways = [(index, name) for index, (name, at) in enumerate(fleet.gateways) if fleet.cities[at].id == city]
     index, name = max(ways, key=lambda way: key_of("gateway", salt, way[1]))
     sigma = np.log(outage.p95_min / outage.median_min) / Z95
-    minutes = outage.median_min * float(np.exp(sigma * normal_of(np.array([lots[1]]))[0]))
-    begin = day_ms + int(lots[0] * DAY_MS)
-    return Episode(fleet.feed.id, city, index, name, begin, begin + max(1, int(minutes * 60_000)))
+    minutes = outage.median_min * float(np.exp(sigma * normal_of(np.array([length]))[0]))
+    return Episode(fleet.feed.id, city, index, name, begin_ms, begin_ms + max(1, int(minutes * 60_000)))
 
 
 @dataclass
@@ -120,9 +122,9 @@ class Buffers:
         return sum(len(rows) for parts in self._held.values() for rows in parts)
 
     @property
-    def last_release_ms(self) -> int:
-        """When the last of the buffers that hold something is online again, or 0."""
-        return max((episode.until_ms for episode in self._held), default=0)
+    def first_release_ms(self) -> float:
+        """When the first of the gateways that hold something is online again; infinity if none holds anything."""
+        return min((float(episode.until_ms) for episode in self._held), default=float("inf"))
 
     def _flush(self, episode: Episode, rows: Rows) -> Rows:
         """Buffered readings at `speedup`, shuffled in blocks, some twice, some later still."""

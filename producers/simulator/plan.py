@@ -35,7 +35,7 @@ class Plan:
     `rate`: readings per second of event time that the devices send together; scales the number of devices,
     never their cadence (None: the catalogue's fleet). `faults`: whether anything goes wrong between device and
     log. `frame_ms`, `frame_rows`: when a gateway closes a frame, if not as the feed says. `feeds`, `cities`: only
-    these (empty: all).
+    these (empty: all). `live`: the run begins now and keeps pace with the wall clock.
     """
 
     catalogue: Catalogue
@@ -51,6 +51,7 @@ class Plan:
     frame_rows: int | None = None
     feeds: tuple[str, ...] = ()
     cities: tuple[str, ...] = ()
+    live: bool = False
 
     @property
     def end_ms(self) -> int:
@@ -105,4 +106,5 @@ def make_plan(
         encoding=encoding,
         tick_ms=tick_ms,
         frame_ms=NOW_FRAME_MS if live else None,
+        live=live,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -21,9 +20,9 @@ from pearlstream.catalogue.simulation import (
     words_of,
 )
 from producers.simulator.chance import Floats, Ints, key_of, normal_of, quota, stream
-from producers.simulator.columns import Coded, Column, cut
+from producers.simulator.columns import Coded, Column, Numbers, cut
 from producers.simulator.fleet import Fleet, by_word
-from producers.simulator.formula import compile_formula
+from producers.simulator.formula import Compiled, compile_formula
 from producers.simulator.machine import Machine
 from producers.simulator.profiles import WeekTable
 from producers.simulator.wander import Wander
@@ -56,11 +55,10 @@ class Reports:
         """The time of each report on the clock of its city."""
         return self.at_ms + self.fleet.utc_offset_ms[self.lo : self.hi]
 
-    def full(self, value: Any) -> Any:
-        """A term's value as an array of this length."""
-        if isinstance(value, Coded):
-            return value
-        array = np.asarray(value)
+    def compute(self, formula: Compiled) -> Numbers:
+        """A term's values; a constant is repeated, words become their codes."""
+        value = formula(self)
+        array: Numbers = value.codes if isinstance(value, Coded) else np.asarray(value)
         return array if array.ndim else np.full(len(self), array)
 
 
@@ -80,7 +78,7 @@ def _source(quantity: AnyQuantity, fleet: Fleet, tables: Mapping[str, WeekTable]
             return _level(quantity, fleet, tables, seed)
         case Formula():
             value = compile_formula(quantity.value)
-            return lambda reports: reports.full(value(reports))  # type: ignore[arg-type,no-any-return]
+            return lambda reports: reports.compute(value)
         case Poisson():
             return _poisson(quantity, fleet, seed)
         case Binomial():
@@ -139,10 +137,11 @@ def _poisson(quantity: Poisson, fleet: Fleet, seed: int) -> Source:
     rng = stream(seed, fleet.feed.id, quantity.name, "poisson")
 
     def source(reports: Reports) -> Column:
-        rate = np.maximum(reports.full(mean(reports)), 0.0)  # type: ignore[arg-type]
+        rate: Floats = np.maximum(reports.compute(mean), 0.0)
         if quantity.k is not None:
             rate = rate * rng.gamma(quantity.k, 1 / quantity.k, len(reports))
-        return rng.poisson(rate).astype(float)
+        counts: Floats = rng.poisson(rate).astype(np.float64)
+        return counts
 
     return source
 
@@ -152,8 +151,8 @@ def _binomial(quantity: Binomial, fleet: Fleet, seed: int) -> Source:
     rng = stream(seed, fleet.feed.id, quantity.name, "binomial")
 
     def source(reports: Reports) -> Column:
-        n = reports.full(number(reports))  # type: ignore[arg-type]
-        p = np.clip(reports.full(chance(reports)), 0.0, 1.0)  # type: ignore[arg-type]
+        n = reports.compute(number)
+        p = np.clip(reports.compute(chance), 0.0, 1.0)
         result = np.zeros(len(reports))
         some = np.flatnonzero(n > 0)
         result[some] = rng.binomial(n[some].astype(np.int64), p[some])
@@ -167,7 +166,7 @@ def _pieces(quantity: Pieces, fleet: Fleet, seed: int) -> Source:
     left = stream(seed, fleet.feed.id, quantity.name, "pieces").random(len(fleet))
 
     def source(reports: Reports) -> Column:
-        total = left[reports.lo : reports.hi] + reports.full(amount(reports))  # type: ignore[arg-type]
+        total = left[reports.lo : reports.hi] + reports.compute(amount)
         whole: Floats = np.floor(total)
         left[reports.lo : reports.hi] = total - whole
         return whole

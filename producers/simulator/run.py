@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pearlstream.catalogue.models import Feed, Framing
 from pearlstream.catalogue.simulation import simulation_of
+from pearlstream.catalogue.simulation_check import check_effect, check_simulation
 from pearlstream.fold import Log
 from pearlstream.frame import Tick, expected_partition, frame_headers, tick_record
 from pearlstream.registry import RegistryBook
@@ -63,7 +64,9 @@ class Simulation:
         plan = self.plan
         self.feeds = simulated_feeds(plan)
         self.fleets = _fleets(plan, self.feeds)
-        shapes = {feed.id: shape for feed in self.feeds if (shape := simulation_of(feed)) is not None}
+        shapes = {feed.id: shape for feed in self.feeds if (shape := check_simulation(feed)) is not None}
+        for effect in (effect for at in plan.scenarios for effect in at.scenario.effect if effect.feed in shapes):
+            check_effect(plan.catalogue.feeds[effect.feed], effect)
         faults = {name: shape.faults for name, shape in shapes.items()}
         self.outages: list[Episode] = []
         if plan.faults:

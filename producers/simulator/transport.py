@@ -66,11 +66,11 @@ class Transport:
         return self._buffers.lost if self._buffers is not None else 0
 
     def last_arrival_ms(self, before_ms: int) -> int:
-        """The end of the last step before `before_ms` in which something is known to arrive, or 0."""
-        last = max((step for step in self._coming), default=-1)
-        known = self._start_ms + (last + 1) * self._tick_ms
-        release = self._buffers.last_release_ms + self._tick_ms if self._buffers is not None else 0
-        return max((ms for ms in (known, release) if ms <= before_ms), default=0)
+        """The end of the last step until `before_ms` in which something arrives, or 0."""
+        ends = [self._start_ms + (step + 1) * self._tick_ms for step in self._coming]
+        if self._buffers is not None and self._buffers.first_release_ms < before_ms:
+            ends.append(before_ms)  # a flush takes a while, and ends at a time that only the flush knows
+        return max((ms for ms in ends if ms <= before_ms), default=0)
 
     def _step(self, ms: int) -> int:
         return (ms - self._start_ms) // self._tick_ms

@@ -55,7 +55,7 @@ def _split(text: str) -> list[str]:
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     """Columns of a table as an Arrow schema."""
-    return pa.schema([(column.name, arrow_type(column.type)) for column in columns])
+    return pa.schema([(column.name, pa.binary() if column.binary else arrow_type(column.type)) for column in columns])
 
 
 def stream(table: pa.Table) -> bytes:

@@ -28,7 +28,7 @@ class Breaker:
         """Note a failure; returns the seconds until the next trial."""
         self.failures += 1
         self.last = error
-        wait = min(LONGEST_S, FIRST_S * 2 ** min(self.failures - 1, 12))
+        wait = min(LONGEST_S, FIRST_S * (1 << min(self.failures - 1, 12)))
         wait = max(wait, _LEAST_S.get(error.trouble, 0.0)) * self._random.uniform(0.5, 1.0)
         self._until = now + wait
         return wait

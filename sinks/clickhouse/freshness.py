@@ -36,4 +36,4 @@ class Freshness:
         if not total:
             return None
         at = int(np.searchsorted(np.cumsum(self._counts), max(1, math.ceil(share * total))))
-        return round(_STEP ** (at + 0.5), 1)
+        return float(round(_STEP ** (at + 0.5), 1))

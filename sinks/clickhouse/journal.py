@@ -62,10 +62,7 @@ class Journal:
 
     def newest(self) -> dict[tuple[str, str], Entry]:
         """The newest line of each topic and each of its lives. Raises StoreError."""
-        rows = self.store.dicts(
-            "SELECT topic_id, topic, cut, ranges, state_no, applied, tables FROM ("
-            f" SELECT * FROM {self._table} FINAL ORDER BY cut DESC LIMIT 1 BY topic_id, topic)"
-        )
+        rows = self.store.dicts(sql.newest_batches(self.store.database))
         entries = [_entry(row) for row in rows]
         return {(entry.topic_id, entry.role): entry for entry in entries}
 

@@ -86,7 +86,8 @@ class Lane:
         self.number = last.number if last else 0
         self.marks: dict[str, Progress] = dict(last.marks) if last else {}
         self._redo = last if last and not last.done else None
-        starts = {r.partition: r.start if self._redo else r.stop for r in last.ranges} if last else {}
+        again = self._redo is not None
+        starts = {r.partition: r.start if again else r.stop for r in last.ranges} if last else {}
         self._queues = {p: _Queue(starts.get(p, 0), starts.get(p, 0)) for p in partitions}
         self.gap_timeout_s = GAP_TIMEOUT_S
         self.repeats = 0
@@ -98,8 +99,10 @@ class Lane:
         return self._redo is not None
 
     def skip_to(self, begins: Mapping[int, int]) -> None:
-        """Go on at these offsets, because nothing before them is left. An open cut of the journal is given up."""
-        self._redo = None
+        """Go on at these offsets, because nothing before them is left. An open cut is made again from what is left.
+
+        Its token stays: if the store has it, it was whole there.
+        """
         for partition, offset in begins.items():
             queue = self._queues[partition]
             queue.start, queue.reached = offset, max(offset, queue.reached)
@@ -200,7 +203,7 @@ class Lane:
             queue.items = queue.items[length:]
             queue.size -= sum(item.size for item in taken)
             queue.weight -= sum(item.weight for item in taken)
-            queue.start = r.stop
+            queue.start = max(queue.start, r.stop)
             walked = walk(marks, taken)
             marks.update(walked.marks)
             cut.items += walked.applied

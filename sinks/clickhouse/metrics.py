@@ -25,7 +25,10 @@ class Metrics:
         self.rows = Counter("pearlstream_sink_rows", "Rows inserted, by table.", ["table"], registry=registry)
         self.inserts = Counter("pearlstream_sink_inserts", "Insert requests that succeeded.", registry=registry)
         self.failures = Counter(
-            "pearlstream_sink_store_failures", "Requests to the store that failed, by trouble.", ["trouble"], registry=registry
+            "pearlstream_sink_store_failures",
+            "Requests to the store that failed, by trouble.",
+            ["trouble"],
+            registry=registry,
         )
         self.insert_seconds = Histogram(
             "pearlstream_sink_insert_seconds",
@@ -39,6 +42,10 @@ class Metrics:
             registry=registry,
             buckets=(0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300),
         )
-        self.lag = Gauge("pearlstream_sink_lag_records", "Records read or to be read, not stored yet.", ["topic"], registry=registry)
+        self.lag = Gauge(
+            "pearlstream_sink_lag_records", "Records read or to be read, not stored yet.", ["topic"], registry=registry
+        )
         self.held_bytes = Gauge("pearlstream_sink_held_bytes", "Bytes of records in memory.", registry=registry)
-        self.breaker = Gauge("pearlstream_sink_store_away", "1 while the store does not take inserts.", registry=registry)
+        self.breaker = Gauge(
+            "pearlstream_sink_store_away", "1 while the store does not take inserts.", registry=registry
+        )

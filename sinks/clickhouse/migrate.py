@@ -138,7 +138,7 @@ def _stored(store: Store) -> tuple[dict[str, dict[str, Stored]], dict[str, str]]
 def _last_version(store: Store, columns: Mapping[str, object]) -> int:
     if VERSIONS.name not in columns:
         return 0
-    rows = store.query(f"SELECT max(version) FROM {sql.qualified(store.database, VERSIONS.name)}")
+    rows = store.query(sql.single(store.database, VERSIONS.name, "max(version)"))
     return int(rows[0][0])
 
 
@@ -205,7 +205,7 @@ def _filled(store: Store, columns: Mapping[str, object]) -> str:
     """The mark of the rows that the catalogue tables hold, or nothing."""
     if _FILLED not in columns:
         return ""
-    rows = store.query(f"SELECT anyLast(mark) FROM {sql.qualified(store.database, _FILLED)}")
+    rows = store.query(sql.single(store.database, _FILLED, "anyLast(mark)"))
     return str(rows[0][0]) if rows else ""
 
 
@@ -213,7 +213,9 @@ def _fill(store: Store, catalogue: Catalogue) -> None:
     """Write the catalogue tables anew, each exchanged at once for a new one, and last the mark that says so."""
     rows = catalogue_rows(catalogue)
     tables = [table for table in build_schema(catalogue).tables if table.name in rows]
-    mark = Table(_FILLED, "which catalogue the catalogue tables hold", (Column("mark", "String"),), "MergeTree", ("mark",))
+    mark = Table(
+        _FILLED, "which catalogue the catalogue tables hold", (Column("mark", "String"),), "MergeTree", ("mark",)
+    )
     store.command(sql.create_table(store.database, mark))
     rows[_FILLED] = [{"mark": _mark(repr(catalogue_rows(catalogue)))}]
     for table in (*tables, mark):

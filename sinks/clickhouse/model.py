@@ -10,7 +10,8 @@ from typing import NamedTuple
 class Column(NamedTuple):
     """A column. `type`, `codec` and `default` are ClickHouse's text; `comment` is for people.
 
-    `decimals`: the value is stored as an integer, times 10 to this power (None: as it is).
+    `decimals`: the value is stored as an integer, times 10 to this power (None: as it is). `binary`: its strings
+    may be any bytes.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Column(NamedTuple):
     default: str = ""
     comment: str = ""
     decimals: int | None = None
+    binary: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ day it tells of: imported history and simulated pasts would otherwise be swept a
 
 from __future__ import annotations
 
-from sinks.clickhouse.catalogue_tables import CATALOGUE_TABLES, CITY_DICTIONARY
-from sinks.clickhouse.model import Column, Schema, Table, View
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Feed, FieldSpec
+from sinks.clickhouse.catalogue_tables import CATALOGUE_TABLES, CITY_DICTIONARY
+from sinks.clickhouse.model import Column, Schema, Table, View
 
 RAW_DAYS = 30
 """How long readings, quarantine and frames are kept after they were stored."""
@@ -75,7 +75,9 @@ def _readings(feed: Feed) -> Table:
             Column("src", "UInt64", SMALL, comment="hash of the topic id of `readings`"),
             Column("part", "UInt16", SMALL, comment="partition of `readings`"),
             Column("off", "UInt64", CLOSE, comment="offset of the frame in `readings`"),
-            Column("keep", "UInt64", CLOSE, comment="2^64 - 1 - clock of arrival: of two rows with one key the first wins"),
+            Column(
+                "keep", "UInt64", CLOSE, comment="2^64 - 1 - clock of arrival: of two rows with one key the first wins"
+            ),
             _STORED_AT,
         ),
         engine="ReplacingMergeTree(keep)",
@@ -237,7 +239,7 @@ QUARANTINE = Table(
         Column("gateway", WORD),
         Column("clock_ms", TIME, CLOSE),
         Column("key", "String", TEXT),
-        Column("payload", "String", TEXT, comment="its head, up to 64 kB"),
+        Column("payload", "String", TEXT, comment="its head, up to 64 kB", binary=True),
         Column("length", "UInt64", SMALL, comment="bytes in full"),
         Column("sha256", "String", TEXT),
         _STORED_AT,

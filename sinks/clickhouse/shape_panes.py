@@ -70,7 +70,9 @@ def _kinds(catalogue: Catalogue) -> Mapping[str, str]:
     if kinds is None:
         _known_kinds.clear()
         kinds = _known_kinds[catalogue.sha] = {
-            f"{one.id}.{name}": measure.kind for one in catalogue.indicators.values() for name, measure in one.measures.items()
+            f"{one.id}.{name}": measure.kind
+            for one in catalogue.indicators.values()
+            for name, measure in one.measures.items()
         }
     return kinds
 

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Feed
+from pearlstream.errors import CatalogueError
 from pearlstream.frame import read_accepted
-from pearlstream.store import StoreError, Trouble
 from sinks.clickhouse import schema
 from sinks.clickhouse.chain import Item
 from sinks.clickhouse.shapes import Shaped, feed_of, number, source_columns, source_hash, unreadable
@@ -26,7 +26,7 @@ _UINT64_MAX = np.uint64((1 << 64) - 1)
 
 
 def shape_accepted(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
-    """One row per frame, and one per reading. Raises StoreError (SCHEMA) for a feed that this catalogue lacks."""
+    """One row per frame, and one per reading. Raises CatalogueError for a feed that this catalogue lacks."""
     shaped = Shaped()
     shaped.add(schema.FRAMES, [_frame(item) for item in items])
     by_feed: dict[str, tuple[list[Item], list[Any]]] = {}
@@ -52,10 +52,9 @@ def _feed(catalogue: Catalogue, item: Item) -> Feed:
     version = item.facts.get("schema", "")
     feed = catalogue.feeds.get(feed_of(version))
     if feed is None or feed.schema != version:
-        raise StoreError(
-            f"accepted readings are of {version!r}, which the catalogue of this sink does not have: give it the "
-            "catalogue of the worker",
-            trouble=Trouble.SCHEMA,
+        raise CatalogueError(
+            f"accepted readings are of {version!r}, which the catalogue of this sink does not have",
+            remedy="start the sink with the catalogue of the worker, after `pearlstream store migrate`",
         )
     return feed
 

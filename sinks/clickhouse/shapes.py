@@ -128,7 +128,7 @@ def shape_devices(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
                 {
                     "feed": key.feed,
                     "city": key.city,
-                    **{name: "" for name in ("zone", "site", "origin")},
+                    **dict.fromkeys(("zone", "site", "origin"), ""),
                     **kept,
                     "attrs": {name: value for name, value in attrs.items() if value is not None},
                     "registry": item.facts.get("registry", ""),
@@ -173,9 +173,12 @@ def shape_alerts(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
         value = item.record.value or b""
         try:
             said = orjson.loads(value)
-            row = {name: str(said.get(name) or "") for name in ("transition", "indicator", "city", "dims", "severity")}
+            row: dict[str, Any] = {name: str(said.get(name) or "") for name in ("transition", "indicator", "city", "dims", "severity")}
             level = said.get("value")
-            row |= {"transition_no": int(said.get("transition_no", 0)), "value": None if level is None else float(level)}
+            row |= {
+                "transition_no": int(said.get("transition_no", 0)),
+                "value": None if level is None else float(level),
+            }
             row |= {"window_end_ms": int(said.get("window_end_ms", 0))}
         except (ValueError, AttributeError, TypeError) as error:
             shaped.lost.append(unreadable(item, error))

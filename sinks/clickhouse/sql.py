@@ -92,9 +92,7 @@ def create_table(database: str, table: Table) -> str:
 def add_column(database: str, table: str, column: Column, after: str) -> str:
     """ALTER TABLE ... ADD COLUMN, harmless if it is there."""
     place = f" AFTER {quoted(after)}" if after else " FIRST"
-    return (
-        f"ALTER TABLE {qualified(database, table)} ADD COLUMN IF NOT EXISTS {column_definition(column)}{place}"
-    )
+    return f"ALTER TABLE {qualified(database, table)} ADD COLUMN IF NOT EXISTS {column_definition(column)}{place}"
 
 
 def comment_column(database: str, table: str, column: Column) -> str:
@@ -122,3 +120,16 @@ def create_dictionary(database: str, dictionary: Dictionary, mark: str) -> str:
         f"LAYOUT(COMPLEX_KEY_HASHED()) LIFETIME(MIN 30 MAX 60)\n"
         f"COMMENT {literal(f'{dictionary.meaning} [{mark}]')}"
     )
+
+
+def newest_batches(database: str) -> str:
+    """The newest line of the journal for each topic and each of its lives."""
+    return (
+        "SELECT topic_id, topic, cut, ranges, state_no, applied, tables FROM ("
+        f" SELECT * FROM {qualified(database, 'batches')} FINAL ORDER BY cut DESC LIMIT 1 BY topic_id, topic)"
+    )
+
+
+def single(database: str, table: str, expression: str) -> str:
+    """One number or text about a table; `expression` is text of ours."""
+    return f"SELECT {expression} FROM {qualified(database, table)}"

@@ -11,14 +11,13 @@ intents. When the store fails, the same bytes are offered again under the same t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-
 from pearlstream.catalogue import Catalogue
-from pearlstream.errors import PearlstreamError
+from pearlstream.errors import PearlstreamError, ServiceError
 from pearlstream.logs import get_logger
 from pearlstream.store import Store, StoreError, Trouble
 from sinks.clickhouse import schema, sql
@@ -55,6 +54,8 @@ SHAPES: Mapping[str, Shape] = {
 """What the sink reads, and what becomes of it."""
 
 POLL_S = 0.05
+BLOCKED_S = 10.0
+"""How often a cut is offered again that the store refuses for its schema."""
 CHECK_TOPICS_S = 30.0
 """How often the ids of the topics are looked at."""
 
@@ -72,6 +73,8 @@ class Open:
     bodies: dict[str, tuple[list[str], bytes]]
     sent_ms: list[int]
     blocked: StoreError | None = None
+    """Why the store will not take it before somebody mends something; tried again at `again_at`."""
+    again_at: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -145,7 +148,7 @@ class Sink:
             mine = newest.get((topic_id, role))
             self.lanes[role] = Lane(role, topic_id, self.tape.partitions(role), as_intent(mine) if mine else None)
         self._close_epochs(ids, newest)
-        self._skip_what_is_gone(newest)
+        self._skip_what_is_gone()
         self.tape.start({Spot(role, p): at for role, lane in self.lanes.items() for p, at in lane.starts.items()})
         self._paused = set()
         redone = [role for role, lane in self.lanes.items() if lane.redoing]
@@ -158,18 +161,14 @@ class Sink:
                 log.warning("a cut of an earlier life of the broker stays open", topic=role, topic_id=topic_id)
                 self._dones.append(entry._replace(state=EPOCH_CHANGE))
 
-    def _skip_what_is_gone(self, newest: Mapping[tuple[str, str], Entry]) -> None:
-        """Where retention has overtaken the sink, go on at the first offset that is left. An open cut is given up."""
+    def _skip_what_is_gone(self) -> None:
+        """Where retention has overtaken the sink, go on at the first offset that is left."""
         begins = self.tape.begins([Spot(role, p) for role, lane in self.lanes.items() for p in lane.starts])
         for role, lane in self.lanes.items():
             gone = {p: begins[Spot(role, p)] for p, at in lane.starts.items() if begins[Spot(role, p)] > at}
-            if not gone:
-                continue
-            log.error("records were deleted before they were stored", topic=role, begins=gone)
-            entry = newest.get((lane.topic_id, role))
-            lane.skip_to(gone)
-            if entry is not None and entry.state == INTENT:
-                self._dones.append(entry._replace(state=EPOCH_CHANGE))
+            if gone:
+                log.error("records were deleted before they were stored", topic=role, begins=gone)
+                lane.skip_to(gone)
 
     # ------------------------------------------------------------ the cycle
 
@@ -227,20 +226,18 @@ class Sink:
         if self._unwritten:
             self.journal.write(self._unwritten)
             self._unwritten = []
-        blocked: StoreError | None = None
         for role, one in list(self.open.items()):
+            if one.blocked is not None and now < one.again_at:
+                continue
             try:
-                self._insert(one, now)
+                self._insert(one)
             except StoreError as error:
                 if error.trouble not in (Trouble.SCHEMA, Trouble.REFUSED):
                     raise
-                self._block(one, error)
-                blocked = error
+                self._block(one, error, now)
             if one.complete:
                 del self.open[role]
                 self._done(one)
-        if blocked is not None:
-            raise blocked
 
     def _cuts(self, now: float) -> list[Entry]:
         """New cuts of all lanes that have none on the way, as intents. A cut that is redone stands there already."""
@@ -273,9 +270,8 @@ class Sink:
             [at for at in sent if at],
         )
 
-    def _insert(self, one: Open, now: float) -> None:
+    def _insert(self, one: Open) -> None:
         """Insert the tables of a cut that do not have it yet, each in one request. Raises StoreError."""
-        del now
         for table in list(one.bodies):
             columns, body = one.bodies[table]
             settings = {**sql.INSERT_SETTINGS, "insert_deduplication_token": f"{one.cut.name}/{table}"}
@@ -323,15 +319,21 @@ class Sink:
         elif error.trouble is Trouble.MERGING:
             self.flush_s = min(10.0, self.flush_s * 2)
 
-    @staticmethod
-    def _block(one: Open, error: StoreError) -> None:
+    def _block(self, one: Open, error: StoreError, now: float) -> None:
+        """Hold one topic; the others go on."""
+        self.metrics.failures.labels(error.trouble.value).inc()
         if one.blocked is None:
-            log.error("a topic stops here", topic=one.cut.role, error=str(error))
-        one.blocked = error
+            log.error("this topic waits until the store is mended", topic=one.cut.role, error=str(error))
+        one.blocked, one.again_at = error, now + BLOCKED_S
 
     def _check_topics(self) -> None:
         """Raise EpochChanged if a topic is another one by now."""
-        for role, topic_id in self.tape.topic_ids(list(SHAPES)).items():
+        try:
+            ids = self.tape.topic_ids(list(SHAPES))
+        except ServiceError as error:
+            log.warning("the broker cannot be asked for its topics", error=str(error))
+            return
+        for role, topic_id in ids.items():
             if self.lanes[role].topic_id != topic_id:
                 raise EpochChanged(f"the topic {role} was made anew; starting over at its beginning")
 
@@ -361,7 +363,6 @@ class Sink:
                     self._deliver(now)
             except StoreError as error:
                 self._failed(error, now)
-        self.tape.close()
 
 
 def _lost_row(one: Any) -> Mapping[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -275,19 +274,10 @@ def polars_bits(df: pl.DataFrame, terms: list[Term], *, fast: bool) -> list[tupl
     if fast:
         df = df.with_columns(prepared_columns(term.fast for term in terms))
     nodes = [term.as_number().fast if fast else term.as_number().node for term in terms]
-    values = df.select((node.polars + pl.lit(0.0)).alias(f"v{i}") for i, node in enumerate(nodes))
-    values = pl.concat([pl.DataFrame({"_": range(len(df))}), values], how="horizontal").drop("_")
-    if len(values) != len(df) or len(values.drop_nulls()) < 0:
-        raise AssertionError("a term changed the number of rows")
-    columns = [column.to_numpy().copy() for column in values]
-    bits = [array.astype(np.float64).view(np.int64).tolist() for array in columns]
-    gaps = [column.is_null().to_list() for column in values]
-    return list(
-        zip(
-            *([None if gap else bit for bit, gap in zip(b, g, strict=True)] for b, g in zip(bits, gaps, strict=True)),
-            strict=True,
-        )
-    )
+    names = [f"v{i}" for i in range(len(terms))]
+    values = df.with_columns(node.polars.alias(name) for node, name in zip(nodes, names, strict=True)).select(names)
+    bits = [pl.when(pl.col(name) != 0).then(name).otherwise(pl.col(name).abs()).reinterpret(dtype=pl.Int64) for name in names]
+    return values.select(bit.alias(name) for bit, name in zip(bits, names, strict=True)).rows()
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,4 +1,4 @@
-"""A store for the tests of the sinks: the real engine, chDB, in this process, a database per test."""
+"""The embedded store with a database for each test."""
 
 from __future__ import annotations
 
@@ -6,25 +6,29 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import clickhouse_connect
 import pytest
+from pydantic import SecretStr
 
 from pearlstream.catalogue import Catalogue, load_catalogue
 from pearlstream.settings import ClickHouse
 from pearlstream.store import Store
 
 
-class ChdbStore(Store):
-    """The store without its HTTP endpoint."""
-
-    def _connect(self) -> Any:
-        return clickhouse_connect.get_client(interface="chdb")
+@pytest.fixture
+def store_settings(embedded_store: Any) -> ClickHouse:
+    """Settings of the embedded store with a database name that nobody else has."""
+    return ClickHouse(
+        url=embedded_store.url,
+        user=embedded_store.user,
+        password=SecretStr(embedded_store.password),
+        database=f"t_{uuid.uuid4().hex[:12]}",
+    )
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
-    """A store with an empty database name of its own."""
-    store = ChdbStore(ClickHouse(url="http://127.0.0.1:1", database=f"t_{uuid.uuid4().hex[:12]}"))
+def store(store_settings: ClickHouse) -> Iterator[Store]:
+    """A store whose database does not exist yet."""
+    store = Store(store_settings)
     yield store
     store.command(f"DROP DATABASE IF EXISTS `{store.database}`")
     store.close()

@@ -21,6 +21,9 @@ from deploy.embedded.store.bodies import BODY_LIMIT_BYTES
 from deploy.embedded.store.launch import PASSWORD_VARIABLE, STORE_PORT_SETTING, STORE_USER
 from pearlstream.errors import PearlstreamError, ServiceError, SettingsError
 
+_URL_BYTES = 1 << 20
+"""The longest request line, as ClickHouse has it."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code."""
@@ -85,9 +88,15 @@ async def _serve(options: argparse.Namespace, password: str) -> None:
     endpoint = Endpoint(
         engine, Door(options.user, password, hosts), threads=options.threads, limit_bytes=options.body_mib << 20
     )
-    # Bodies are unpacked by us: they may come in many frames, and must not explode.
     runner = web.AppRunner(
-        endpoint.app(), handler_cancellation=True, auto_decompress=False, access_log=None, keepalive_timeout=75
+        endpoint.app(),
+        handler_cancellation=True,
+        # Bodies are unpacked by us: they may come in many frames, and must not explode.
+        auto_decompress=False,
+        # Clients put parameters there, and the statement of an insert.
+        max_line_size=_URL_BYTES,
+        access_log=None,
+        keepalive_timeout=75,
     )
     await runner.setup()
     try:

@@ -41,7 +41,7 @@ class Store:
                 log_file=data_dir / "logs" / f"{folder}.log",
                 ready=f"{self.url}/ping",
                 # Loading the engine from a cold disk and opening many parts take their time.
-                ready_timeout_s=60.0,
+                ready_timeout_s=120.0,
                 stop_timeout_s=15.0,
             )
         )

@@ -1,0 +1,107 @@
+"""The command `pearlstream demo`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pearlstream.errors import EXIT_FINDING
+from producers.options import Duration, Speed
+
+if TYPE_CHECKING:
+    from deploy.demo.report import Outcome
+    from deploy.demo.run import Run
+
+
+@click.command()
+@click.option("--scenario", default="SC02", show_default=True, help="A scenario of the catalogue, by id or alias.")
+@click.option("--duration", type=Duration(), help="Event time to play: 10m, 2h. Default: until the scenario ends.")
+@click.option("--speed", type=Speed(), help="Event time per wall time; max: no limit.  [default: 60, or 1 from now on]")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides every random number.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second at speed 1: scales the fleet.")
+@click.option("--start", help="ISO time with offset, or now. Default: as the scenario says.")
+@click.option("--headless", is_flag=True, help="Lines now and then in place of the live view.")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write what came of it as JSON.")
+def demo(
+    scenario: str,
+    duration: int | None,
+    speed: float | None,
+    seed: int,
+    rate: float | None,
+    start: str | None,
+    headless: bool,
+    report: Path | None,
+) -> None:
+    """Run the whole pipeline on this machine, with a live view.
+
+    Starts a broker and a store (unless the settings name real ones), the sink, a worker and the simulator, and
+    shows the indicators as they come. Ctrl-C ends it cleanly: what is on the way is stored and counted.
+    Exits with 0 only if every reading produced is accounted for.
+    """
+    from deploy.demo.clients import Wanted
+
+    if speed is None:
+        speed = 1.0 if start == "now" else 60.0
+    wanted = Wanted(scenario, speed, seed=seed, duration_ms=duration, rate=rate, start=start)
+    run = prepare(wanted, headless=headless, report=report)
+    outcome = play(run)
+    tell(run, outcome, report)
+    if not outcome.exact:
+        sys.exit(EXIT_FINDING)
+
+
+def prepare(wanted: object, *, headless: bool, report: Path | None) -> Run:
+    """Everything that can be wrong before a process is started is found here.
+
+    Raises SettingsError, CatalogueError, ServiceError, or click.UsageError.
+    """
+    from rich.console import Console
+
+    from deploy.demo.clients import Wanted
+    from deploy.demo.folder import make_run_folder
+    from deploy.demo.run import Run
+    from deploy.demo.screen import Screen
+    from pearlstream.catalogue import load_catalogue
+    from pearlstream.logs import configure
+    from pearlstream.program import compile_catalogue
+    from pearlstream.settings import load_settings
+
+    assert isinstance(wanted, Wanted)
+    settings = load_settings()
+    catalogue = load_catalogue(settings.catalogue.overlays)
+    compile_catalogue(catalogue)
+    catalogue.scenario(wanted.scenario)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise click.UsageError(f"--report: there is no folder {report.absolute().parent}")
+    folder = make_run_folder(settings.embedded.data_dir)
+    # Our own lines go where those of the other processes go: the screen is for the picture.
+    configure(settings.log.level, folder.log_of("demo").open("a", encoding="utf-8"), json=False)
+    console = Console()
+    full = console.is_terminal and not console.is_dumb_terminal and not headless
+    return Run(settings, catalogue, wanted, folder, Screen(console, full=full))
+
+
+def play(run: Run) -> Outcome:
+    """Play it; Ctrl-C ends it cleanly, a second Ctrl-C at once."""
+    from deploy.demo.run import ending_on_signals
+
+    with ending_on_signals(run.stop):
+        return run.play()
+
+
+def tell(run: Run, outcome: Outcome, report: Path | None) -> None:
+    """Print the summary, write the report beside the logs and where it was asked for."""
+    import orjson
+
+    from deploy.demo.report import summary
+
+    body = orjson.dumps(outcome.report, option=orjson.OPT_INDENT_2) + b"\n"
+    run.folder.report.write_bytes(body)
+    if report is not None:
+        report.write_bytes(body)
+    for line in summary(outcome):
+        run.screen.say(line)
+    run.screen.say(f"report: {report or run.folder.report}; logs: {run.folder.logs}")

@@ -1,0 +1,70 @@
+"""How far is each stage, and has everything arrived? Asked from the ends of the log, stage by stage, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from deploy.demo.clients import Life
+from deploy.demo.probe import metrics
+from deploy.demo.scene import Lag
+from pearlstream.store import Store
+from pearlstream.topics import ROLES
+from sinks.clickhouse.journal import DONE, Journal
+from sinks.clickhouse.tape import KafkaTape, Spot
+from sinks.clickhouse.writer import SHAPES
+
+STAGES: Mapping[str, str] = {"admit": "readings", "indicate": "rollups"}
+"""Stages in the order of the data, each with the topic that it reads."""
+
+
+class Progress:
+    """Looks at one life of the pipeline. Use from one thread; `close` gives the connection back."""
+
+    def __init__(self, life: Life) -> None:
+        """Raises ServiceError if the broker does not answer."""
+        self._life = life
+        self._tape = KafkaTape(life.settings.kafka)
+        self._journal = Journal(Store(life.settings.clickhouse))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._tape.close()
+        self._journal.store.close()
+
+    def behind(self) -> list[Lag]:
+        """What each stage has still to do. All zero means: everything that was in `readings` is in the store.
+
+        The order matters: a stage's input is only complete when the stage before has finished. Raises
+        ServiceError if the broker or the store is away.
+        """
+        found = [Lag(stage, self._stage_behind(stage, role)) for stage, role in STAGES.items()]
+        return [*found, Lag("sink", self._sink_behind())]
+
+    def _ends(self, role: str) -> dict[int, int]:
+        partitions = range(self._life.settings.kafka.partitions if ROLES[role].partitioned else 1)
+        return {spot.partition: end for spot, end in self._tape.ends([Spot(role, p) for p in partitions]).items()}
+
+    def _stage_behind(self, stage: str, role: str) -> int | None:
+        ends = self._ends(role)
+        page = metrics(self._life.pages["worker"])
+        if page is None:
+            return None
+        applied = page.by("pearlstream_worker_applied_offset", "partition", stage=stage)
+        if len(applied) < len(ends):
+            return None
+        left = sum(max(0, end - 1 - int(applied[str(partition)])) for partition, end in ends.items())
+        # What is applied but not acknowledged yet will make the next stage's topic longer.
+        waiting = page.total("pearlstream_worker_unacked_bytes", stage=stage) or 0
+        return left + (1 if waiting else 0)
+
+    def _sink_behind(self) -> int:
+        """By the journal in the store itself: the cuts that are done, against the ends of the topics."""
+        stored: dict[str, dict[int, int]] = {}
+        for (_, role), entry in self._journal.newest().items():
+            done = entry.state == DONE
+            stored[role] = {r.partition: r.stop if done else r.start for r in entry.ranges}
+        return sum(
+            max(0, end - stored.get(role, {}).get(partition, 0))
+            for role in SHAPES
+            for partition, end in self._ends(role).items()
+        )

@@ -1,0 +1,72 @@
+"""Where a run is shown: full screen on a terminal, lines now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+
+from deploy.demo.plain import plain_line
+from deploy.demo.scene import Scene
+from deploy.demo.view import draw
+
+LINE_EACH_S = 5.0
+"""Without a terminal: seconds between two lines."""
+
+
+class Screen:
+    """Shows the start step by step, then scenes, then plain text again."""
+
+    def __init__(self, console: Console, *, full: bool) -> None:
+        """`full`: take over the whole terminal while scenes are shown."""
+        self.console = console
+        self.full = full
+        self._live: Live | None = None
+        self._told_at = 0.0
+        self._clock_told: int | None = None
+
+    @contextmanager
+    def step(self, doing: str) -> Iterator[list[str]]:
+        """One step of the start: what is being done, then that it is done and how long it took.
+
+        What the caller puts into the list is said besides.
+        """
+        said: list[str] = []
+        began = time.monotonic()
+        if self.full:
+            with self.console.status(f"{doing} ..."):
+                yield said
+        else:
+            yield said
+        took = time.monotonic() - began
+        self.say(f"{f'{took:.1f} s':>7}  {doing}" + (f": {', '.join(said)}" if said else ""))
+
+    def say(self, text: str) -> None:
+        """A line of text, beside the picture if one is shown."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def show(self, scene: Scene) -> None:
+        """Show a scene; call it as often as you like."""
+        if not self.full:
+            self._tell(scene)
+            return
+        if self._live is None:
+            self._live = Live(console=self.console, screen=True, auto_refresh=False, redirect_stderr=False)
+            self._live.start()
+        width, height = self.console.size
+        self._live.update(draw(scene, width, height), refresh=True)
+
+    def _tell(self, scene: Scene) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= LINE_EACH_S and scene.clock_ms is not None:
+            self._told_at = now
+            self.say(plain_line(scene))
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None

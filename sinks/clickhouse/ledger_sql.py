@@ -1,0 +1,122 @@
+"""What the ledger asks of the store, as SQL. Every query gives columns for arithmetic that happens elsewhere."""
+
+from __future__ import annotations
+
+from sinks.clickhouse.sql import qualified
+
+FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
+"""Right for readings: the day of a row follows from its key, so no row has a twin in another partition."""
+
+
+def readings_tables() -> str:
+    """Names of the tables of readings that a database has, known to the catalogue or not."""
+    return (
+        "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, 'readings_')"
+        " AND engine = 'ReplacingMergeTree' ORDER BY name"
+    )
+
+
+def frames(database: str) -> str:
+    """Frames of one source up to a bound."""
+    return (
+        "SELECT after, offset, toString(feed) AS feed, toString(city) AS city, toInt64(rows) AS rows,"
+        " toInt64(accepted) AS accepted, toInt64(dup) AS dup, toInt64(late) AS late,"
+        " toInt64(arraySum(mapValues(quarantined))) AS quarantined,"
+        " arrayMap(reason -> toString(reason), mapKeys(quarantined)) AS reasons"
+        f" FROM {qualified(database, 'frames')} FINAL"
+        " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
+        " ORDER BY offset"
+    )
+
+
+def ticks(database: str) -> str:
+    """Rollup records of one source up to a bound."""
+    return (
+        f"SELECT after, offset FROM {qualified(database, 'ticks')} FINAL"
+        " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
+        " ORDER BY offset"
+    )
+
+
+def tick_rows(database: str) -> str:
+    """Readings that each rollup record counts, by feed."""
+    return (
+        "SELECT offset, toString(feed) AS feed, n FROM"
+        f" (SELECT offset, rows FROM {qualified(database, 'ticks')} FINAL"
+        " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64})"
+        " ARRAY JOIN mapKeys(rows) AS feed, mapValues(rows) AS n"
+    )
+
+
+def raw_by_frame(database: str, table: str) -> str:
+    """Stored readings of one feed by the frame that they came in."""
+    return (
+        "SELECT src, toInt64(part) AS part, toInt64(off) AS offset, toString(any(city)) AS city, toInt64(count()) AS n"
+        f" FROM {qualified(database, table)} FINAL GROUP BY src, part, off"
+    )
+
+
+_BOUND = "toInt64(off) <= transform(concat(toString(src), '/', toString(part)), {keys:Array(String)}, {bounds:Array(Int64)}, -1)"
+
+
+def raw_by_pane(database: str, table: str) -> str:
+    """Stored readings of one feed by city and 10 s pane, up to the last tick of each source."""
+    return (
+        "SELECT toString(city) AS city, intDiv(toUnixTimestamp64Milli(ts), 10000) * 10000 AS pane_ms,"
+        " toInt64(count()) AS n"
+        f" FROM {qualified(database, table)} FINAL WHERE {_BOUND} GROUP BY city, pane_ms"
+    )
+
+
+def rollups_by_pane(database: str) -> str:
+    """Readings that the rollups count, by feed, city and pane."""
+    return (
+        "SELECT toString(feed) AS feed, toString(city) AS city, toUnixTimestamp64Milli(pane_ms) AS pane_ms,"
+        f" sum(n) AS n FROM {qualified(database, 'rollups')} WHERE measure = concat(feed, '.rows')"
+        " GROUP BY feed, city, pane_ms"
+    )
+
+
+def quarantined_frames(database: str) -> str:
+    """Findings in quarantine of one source: frame and reason."""
+    return (
+        f"SELECT DISTINCT offset, toString(reason) AS reason FROM {qualified(database, 'quarantine')} FINAL"
+        " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
+    )
+
+
+def lost(database: str) -> str:
+    """What the sink passed over."""
+    return (
+        "SELECT topic, topic_id, partition, after, offset, reason, note"
+        f" FROM {qualified(database, 'lost')} FINAL ORDER BY topic, topic_id, partition, after"
+    )
+
+
+def history_counts(database: str) -> str:
+    """Rows of `indicators_history`, and how many the journal says were inserted in finished cuts."""
+    return (
+        f"SELECT (SELECT count() FROM {qualified(database, 'indicators_history')}) AS stored,"
+        " (SELECT toUInt64(sum(tables['indicators_history']))"
+        f" FROM {qualified(database, 'batches')} FINAL WHERE topic = 'indicators' AND state = 'done') AS written,"
+        f" (SELECT count() FROM {qualified(database, 'batches')} FINAL"
+        " WHERE topic = 'indicators' AND state != 'done') AS open"
+    )
+
+
+def sizes(database: str) -> str:
+    """Rows, bytes and parts by table."""
+    del database
+    return (
+        "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, sum(data_uncompressed_bytes) AS raw_bytes,"
+        " count() AS parts FROM system.parts WHERE active AND database = {database:String}"
+        " GROUP BY table ORDER BY bytes DESC"
+    )
+
+
+def last_batches(database: str) -> str:
+    """The newest cut of each topic."""
+    return (
+        f"SELECT topic, state, at, rows FROM {qualified(database, 'batches')} FINAL"
+        " ORDER BY at DESC LIMIT 1 BY topic"
+    )
