@@ -61,3 +61,71 @@ def migrate(dry_run: bool) -> None:
         click.echo(
             f"{settings.clickhouse.database}: up to date" + (", catalogue tables rewritten" if done.fill else "")
         )
+
+
+@store.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """Sizes of the tables, bytes per reading, and how long ago the sink wrote."""
+    import orjson
+
+    from pearlstream.store import Store
+    from sinks.clickhouse.sizes import store_status
+
+    found = store_status(Store(_settings().clickhouse))
+    if as_json:
+        click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        return
+    click.echo(f"{'table':32}{'rows':>14}{'MB':>10}{'B/row':>8}{'parts':>7}")
+    for table in found["tables"]:
+        size = table["bytes"] / 1e6
+        each = table["bytes_per_row"] or 0
+        click.echo(f"{table['table']:32}{table['rows']:>14,}{size:>10.1f}{each:>8}{table['parts']:>7}")
+    each = found["readings"]["bytes_per_reading"]
+    click.echo(f"{found['readings']['rows']:,} readings, {each if each is not None else '-'} bytes each")
+    for batch in found["last_batches"]:
+        click.echo(f"{batch['topic']:14} last cut {batch['age_s']:,.0f} s ago ({batch['state']}, {batch['rows']:,} rows)")
+
+
+@store.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--drained", is_flag=True, help="Nothing is on the way: what is not there is missing.")
+@click.option("--produced", type=click.IntRange(0), help="Readings that left the gateways, repeats included.")
+def ledger(as_json: bool, drained: bool, produced: int | None) -> None:
+    """Compare what went in with what is stored. Exit code 0 if nothing is missing or doubled, else 1.
+
+    With a broker in the settings, what is still on its way counts as pending; without one as missing.
+    """
+    import orjson
+
+    from pearlstream.errors import EXIT_FINDING
+    from pearlstream.store import Store
+    from sinks.clickhouse.ledger import run_ledger
+    from sinks.clickhouse.ledger_broker import broker_view
+
+    settings = _settings()
+    with broker_view(settings.kafka) as broker:
+        result = run_ledger(Store(settings.clickhouse), broker, drained=drained, produced=produced)
+    if as_json:
+        click.echo(orjson.dumps(result.as_dict(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print_ledger(result)
+    raise SystemExit(0 if result.exact else EXIT_FINDING)
+
+
+def _print_ledger(result: Any) -> None:
+    click.echo(f"{'partition':>9}{'frames':>10}{'ticks':>8}{'accepted':>12}{'stored':>12}{'missing':>9}{'doubled':>9}{'pending':>9}")
+    for part in result.partitions:
+        click.echo(
+            f"{part.partition:>9}{part.frames:>10,}{part.ticks:>8,}{part.accepted:>12,}{part.stored_raw:>12,}"
+            f"{part.missing:>9,}{part.doubled:>9,}{part.pending:>9,}"
+        )
+    for finding in result.findings:
+        where = f" ({finding.where})" if finding.where else ""
+        places = ", ".join(str(place) for place in finding.places)
+        click.echo(f"! {finding.what}{where}: {finding.missing} missing, {finding.doubled} doubled. {places}")
+    for row in result.lost:
+        click.echo(f"! passed over in {row['topic']}: ({row['after']}, {row['offset']}], {row['reason']}. {row['note']}")
+    if not result.panes:
+        click.echo("rollups were not compared pane by pane: the sink was writing all the time")
+    click.echo(f"missing {result.missing:,}, doubled {result.doubled:,}, on its way {result.pending:,}")

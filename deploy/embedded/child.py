@@ -259,9 +259,7 @@ class Child:
         if code in _HOPELESS:
             raise self._error(f"{spec.name} refuses to start ({_ending(code)})")
         if len(deaths) > spec.max_restarts:
-            raise self._error(
-                f"{spec.name} died {len(deaths)} times within {spec.restart_window_s:g} s, given up"
-            )
+            raise self._error(f"{spec.name} died {len(deaths)} times within {spec.restart_window_s:g} s, given up")
 
     def _give_up(self, error: Exception) -> None:
         self.failure = error if isinstance(error, ServiceError) else self._error(f"{self.spec.name}: {error}")

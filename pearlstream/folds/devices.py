@@ -40,6 +40,8 @@ class Irregular:
     ranges: Ranges
     old: list[OldRun] = field(default_factory=list)
     repeats: int = 0
+    boots: dict[str, int] = field(default_factory=dict)
+    """The run of each life of the device that it has named."""
 
 
 class Identity(NamedTuple):
@@ -107,8 +109,14 @@ class DeviceTable:
             self.pane_top = [_grown(column, size, -1) for column in self.pane_top]
             self.pane_base = [_grown(column, size, 0) for column in self.pane_base]
 
-    def identify(self, rows: Ints, seq: Ints, ts: Ints, clock: Ints) -> Identity:
-        """Judge readings in the order of the log; `seq` is -1 where there is none. Notes what it accepts."""
+    def identify(
+        self, rows: Ints, seq: Ints, ts: Ints, clock: Ints, boots: Sequence[str | None] | None = None
+    ) -> Identity:
+        """Judge readings in the order of the log and note those that it accepts.
+
+        `seq` is -1 where there is none. `boots`: per reading, the life of the device if it names one; nothing is
+        guessed then.
+        """
         verdict = np.zeros(len(rows), np.uint8)
         runs = self.run[rows]
         unbroken = np.ones(len(rows), bool)
@@ -117,6 +125,8 @@ class DeviceTable:
         newest = np.where(first, self.ts_top[rows[order]], np.roll(when, 1))
         contact = first & (before == -1)
         odd = ((number != before + 1) & ~contact) | (number < 0) | (when <= newest)
+        if boots is not None:
+            odd |= np.array([boots[at] is not None for at in order.tolist()])
         special = np.isin(rows, rows[order][odd])
         self.base[rows[order][contact]] = number[contact]
         unbroken[order[contact]] = False
@@ -126,33 +136,60 @@ class DeviceTable:
         for at in np.flatnonzero(special):
             row, number_, ts_, clock_ = int(rows[at]), int(seq[at]), int(ts[at]), int(clock[at])
             unbroken[at] = number_ == self.top[row] + 1 and self.top[row] >= 0
+            boot = boots[int(at)] if boots is not None else None
             if number_ < 0:
                 verdict[at] = self._by_time(row, ts_, clock_)
+            elif boot is not None:
+                verdict[at], runs[at] = self._by_boot(row, number_, ts_, clock_, boot)
             else:
                 verdict[at], runs[at] = self._by_seq(row, number_, ts_, clock_)
         return Identity(verdict, runs, unbroken)
 
     def _by_seq(self, row: int, seq: int, ts: int, clock: int) -> tuple[int, int]:
+        state = self._state(row)
+        for old in state.old:
+            if ts < old.until_ms:
+                return _verdict(state, old.ranges.take(seq)), old.run
+        if seq <= state.ranges.top and ts > self.ts_top[row]:
+            return self._restart(row, state, seq, ts, clock)
+        return self._in_run(row, state, seq, ts)
+
+    def _by_boot(self, row: int, seq: int, ts: int, clock: int, boot: str) -> tuple[int, int]:
+        """As `_by_seq`, for a device that names its life. The first name it gives is that of the run it is in."""
+        state = self._state(row)
+        current = int(self.run[row])
+        run = state.boots.setdefault(boot, current if not state.boots else current + 1)
+        if run == current:
+            return self._in_run(row, state, seq, ts)
+        if run > current:
+            return self._restart(row, state, seq, ts, clock)
+        old = next((old for old in state.old if old.run == run), None)
+        return (_verdict(state, old.ranges.take(seq)) if old is not None else FORGOTTEN), run
+
+    def _state(self, row: int) -> Irregular:
+        """The device's ranges, brought up to what the columns have taken in since."""
         state = self.irregular.get(row)
         if state is None:
             state = self.irregular[row] = Irregular(_ranges(int(self.top[row]), int(self.base[row])))
         if self.top[row] > state.ranges.top:
             state.ranges.top, state.repeats = int(self.top[row]), 0
-        for old in state.old:
-            if ts < old.until_ms:
-                return _verdict(state, old.ranges.take(seq)), old.run
-        if seq <= state.ranges.top and ts > self.ts_top[row]:
-            state.old = [old for old in state.old if old.until_ms > clock - DAY_MS]
-            state.old.append(OldRun(int(self.run[row]), ts, state.ranges))
-            state.ranges, state.repeats = _ranges(seq, seq), 0
-            self.run[row] += 1
-            self.top[row], self.base[row], self.ts_top[row] = seq, seq, ts
-            return RESTART, int(self.run[row])
+        return state
+
+    def _restart(self, row: int, state: Irregular, seq: int, ts: int, clock: int) -> tuple[int, int]:
+        state.old = [old for old in state.old if old.until_ms > clock - DAY_MS]
+        state.old.append(OldRun(int(self.run[row]), ts, state.ranges))
+        state.ranges, state.repeats = _ranges(seq, seq), 0
+        self.run[row] += 1
+        self.top[row], self.base[row], self.ts_top[row] = seq, seq, ts
+        return RESTART, int(self.run[row])
+
+    def _in_run(self, row: int, state: Irregular, seq: int, ts: int) -> tuple[int, int]:
         verdict = _verdict(state, state.ranges.take(seq))
         if verdict == NEW:
             self.top[row] = state.ranges.top
             self.ts_top[row] = max(int(self.ts_top[row]), ts)
-        if not state.old and not state.ranges.gaps and state.ranges.forgotten < 0 and not state.repeats:
+        clean = not state.ranges.gaps and state.ranges.forgotten < 0 and not state.repeats
+        if clean and not state.old and not state.boots:
             del self.irregular[row]
             self.base[row] = 0
         return verdict, int(self.run[row])

@@ -20,7 +20,7 @@ def pack_table(table: DeviceTable) -> tuple[dict[str, Any], Columns]:
     meta: dict[str, Any] = {
         "cities": {city: list(names) for city, names in table.index.items()},
         "irregular": {
-            row: [_ranges(s.ranges), [[o.run, o.until_ms, _ranges(o.ranges)] for o in s.old], s.repeats]
+            row: [_ranges(s.ranges), [[o.run, o.until_ms, _ranges(o.ranges)] for o in s.old], s.repeats, s.boots]
             for row, s in table.irregular.items()
         },
         "stamps": {row: sorted(seen) for row, seen in table.stamps.items()},
@@ -58,8 +58,8 @@ def unpack_table(table: DeviceTable, meta: Mapping[str, Any], columns: Columns) 
     table.pane_top = [column(f"pane_top{i}", -1) for i in range(len(table.pane_lengths))]
     table.pane_base = [column(f"pane_base{i}", 0) for i in range(len(table.pane_lengths))]
     table.irregular = {
-        int(row): Irregular(_read(ranges), [OldRun(run, until, _read(r)) for run, until, r in old], repeats)
-        for row, (ranges, old, repeats) in meta["irregular"].items()
+        int(row): Irregular(_read(ranges), [OldRun(run, until, _read(r)) for run, until, r in old], repeats, boots)
+        for row, (ranges, old, repeats, boots) in meta["irregular"].items()
     }
     table.stamps = {int(row): set(seen) for row, seen in meta["stamps"].items()}
     table.pane_gaps = [{int(row): _read(r) for row, r in gaps.items()} for gaps in meta["pane_gaps"]]

@@ -115,7 +115,9 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     check_ranges(v, feed.id, feed.fields, numeric)
     _find_devices(g, devices)
     sound = np.flatnonzero(v.reason == 0)
-    identity = devices.identify(g.device[sound], g.seq[sound], g.ts[sound], g.clock[sound])
+    boots = _boots(g)
+    named = [boots[at] for at in sound.tolist()] if boots is not None else None
+    identity = devices.identify(g.device[sound], g.seq[sound], g.ts[sound], g.clock[sound], named)
     g.run = np.zeros(v.rows, np.uint32)
     g.run[sound] = identity.run
     verdict = np.zeros(v.rows, np.uint8)
@@ -136,6 +138,17 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     unbroken[sound] = identity.unbroken
     flag_zone_behind(v, unbroken, g.ts, g.clock, g.offset_ms)
     g.late = (g.clock >= 0) & ((g.ts // PANE_MS + 1) * PANE_MS + feed.hold_s * 1000 < g.clock)
+
+
+def _boots(g: Gathered) -> list[str | None] | None:
+    """The life that each reading's device names, by column or for the whole frame; None if no frame names any."""
+    boots: list[str | None] = []
+    for item in g.items:
+        assert item.frame is not None
+        batch, rows = item.frame.batch, item.stop - item.start
+        own = batch.column("boot").to_pylist() if "boot" in batch.schema.names else [None] * rows
+        boots += [one or item.frame.boot for one in own]
+    return boots if any(boots) else None
 
 
 def quantised(g: Gathered) -> dict[str, pl.Series]:

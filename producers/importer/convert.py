@@ -55,9 +55,7 @@ class FileReader:
     def convert(self, chunk: Chunk) -> tuple[pl.DataFrame, list[Flaw]]:
         """The chunk's readings, with the columns of `schema_of`, and the rows that are none."""
         names = [name or f"column {at}" for at, name in enumerate(self.written.names, 1)]
-        cells = pl.DataFrame(
-            [pl.Series(name, column, dtype=pl.String) for name, column in self._unique(names, chunk)]
-        )
+        cells = pl.DataFrame([pl.Series(name, column, dtype=pl.String) for name, column in self._unique(names, chunk)])
         v = Verdicts(len(chunk.rows))
         self.units.locate = lambda row: f"{self.path.name}:{chunk.lines[row]}"
         utc, ambiguous = self.resolved.times.read(cells, v, self.resolved.feed.id)
@@ -113,9 +111,8 @@ class FileReader:
                 parts.append(pl.lit(self.use.groups[piece]))
             else:
                 parts.append(pl.col(piece).str.strip_chars().fill_null(""))
-        found = cells.select(pl.concat_str(parts).alias("text")) if parts else cells.select(pl.lit("").alias("text"))
-        column = found["text"]
-        return column if len(column) == len(cells) else pl.repeat(column[0] if len(column) else "", len(cells), eager=True)
+        constant = pl.repeat("", len(cells), eager=True)  # keeps the length where no column is named
+        return cells.with_columns(constant.alias("")).select(pl.concat_str(pl.col(""), *parts)).to_series()
 
     def _ids(self, cells: pl.DataFrame, v: Verdicts) -> tuple[pl.Series, pl.Series]:
         """Device and city of every row."""

@@ -61,7 +61,7 @@ def fold_logs(program: Program, book: RegistryBook, logs: Iterable[Log], *, prov
                     rollups.append(output.key, output.value, output.headers)
         for at in range(0, len(rollups.records), BATCH):
             for output in indicate.feed(rollups.records[at : at + BATCH]):
-                tables.append(pa.ipc.open_stream(output.value).read_all())
+                tables += [pa.ipc.open_stream(output.value).read_all()]
     table = pa.concat_tables(tables) if tables else INDICATORS_ARROW.empty_table()
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)

@@ -1,7 +1,7 @@
 """An import from files to a sorted log: everything that can be wrong is known before the first record is sent.
 
-    files ─► dialect ─► rows ─► readings ─► sorted runs ─► merged, each once ─► steps (frames and ticks)
-                          └─► rejects                        └─► devices
+files ─► dialect ─► rows ─► readings ─► sorted runs ─► merged, each once ─► steps (frames and ticks)
+                      └─► rejects                        └─► devices
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Import:
         self.survey = Survey()
         self.book = DeviceBook(resolved)
         self._confirm = confirm
-        self._progress = progress
+        self.progress = progress
         self._chunk_rows = chunk_rows
         self._stack = ExitStack()
 
@@ -124,7 +124,7 @@ class Import:
                 self.rejects.add(path.name, flaws)
                 spill.add(frame)
                 self.survey.rows += len(chunk)
-            self._progress(path.name, chunk.bytes_read, size)
+            self.progress(path.name, chunk.bytes_read, size)
         self._check_units(reader)
         self.survey.notes += reader.notes
         self.survey.outside += reader.ranges
@@ -163,7 +163,7 @@ class Import:
             self.book.note(kept)
             if sum(map(len, head)) < HEAD_ROWS:
                 head.append(kept.head(HEAD_ROWS))
-            self._progress("sort", done, expected)
+            self.progress("sort", done, expected)
             yield kept
         if head:
             self.survey.head = pl.concat(head).head(HEAD_ROWS)

@@ -1,9 +1,9 @@
 """What can be wrong with an import: errors that stop it, and the words under which single rows are set aside.
 
-    PearlstreamError
-    ├── MappingError      the mapping does not fit itself, the catalogue or the files (file, key, remedy)
-    ├── FileRefused       a file cannot be read as it was said to be; nothing is sent (carries a reason code)
-    └── PrefixRefused     the log that it should go to is live, or already holds a later time
+PearlstreamError
+├── MappingError      the mapping does not fit itself, the catalogue or the files (file, key, remedy)
+├── FileRefused       a file cannot be read as it was said to be; nothing is sent (carries a reason code)
+└── PrefixRefused     the log that it should go to is live, or already holds a later time
 """
 
 from __future__ import annotations

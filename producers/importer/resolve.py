@@ -58,7 +58,8 @@ class Resolved:
             raise self.error("file", f"{path.name} is matched by {both}", "make the patterns exclude each other")
         if not hits and self.mapping.file and not self.mapping.fields:
             known = ", ".join(repr(pattern.match) for pattern in self.mapping.file)
-            raise self.error("file", f"{path.name} is matched by none of {known}", "leave the file out or add a [[file]]")
+            remedy = "leave the file out or add a [[file]]"
+            raise self.error("file", f"{path.name} is matched by none of {known}", remedy)
         pattern, hit = hits[0] if hits else (None, None)
         fields = self.mapping.fields | (pattern.fields if pattern else {})
         missing = [name for name, spec in self.feed.fields.items() if spec.required and name not in fields]
@@ -150,7 +151,8 @@ def _check_field(r: Resolved, key: str, name: str, source: FieldSource) -> None:
         raise r.error(f"{key}.words", f"{name!r} is of type {spec.type}", "`words` is for enumerations and true/false")
     for word, meaning in source.words.items():
         if spec.type == "enum" and meaning not in spec.values:
-            raise r.error(f"{key}.words.{word}", f"{meaning!r} is no word of {name}", f"known: {', '.join(spec.values)}")
+            known = f"known: {', '.join(spec.values)}"
+            raise r.error(f"{key}.words.{word}", f"{meaning!r} is no word of {name}", known)
 
 
 def _check_unit(r: Resolved, key: str, unit: str, spec: FieldSpec) -> None:

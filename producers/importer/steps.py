@@ -15,7 +15,15 @@ import pyarrow as pa
 
 from pearlstream.catalogue.models import Feed
 from pearlstream.fold import Log
-from pearlstream.frame import ARROW, Tick, canonical_schema, encode_batch, expected_partition, frame_headers, tick_record
+from pearlstream.frame import (
+    ARROW,
+    Tick,
+    canonical_schema,
+    encode_batch,
+    expected_partition,
+    frame_headers,
+    tick_record,
+)
 from pearlstream.panes import first_end_after
 from pearlstream.program import Program
 from producers.importer.convert import KEY

@@ -38,8 +38,8 @@ class TimeReader:
         missing = local.is_null().to_numpy()
         ms = local.fill_null(0).to_numpy().astype(np.int64)
         for row in np.flatnonzero(missing):
-            message = f"{feed}/ts: got {shown(text[int(row)])}, wanted {self._wanted()}; mend the row or [time] in the mapping"
-            verdicts.set_aside_row(int(row), "time_malformed", message)
+            message = f"{feed}/ts: got {shown(text[int(row)])}, wanted {self._wanted()}"
+            verdicts.set_aside_row(int(row), "time_malformed", f"{message}; mend the row, or [time] in the mapping")
         if given is None:
             utc, ambiguous = self._to_utc(ms, missing, verdicts, feed, text)
         else:
@@ -55,9 +55,7 @@ class TimeReader:
         verdicts.set_aside((utc > LATEST_MS) & ~missing, "future", f"{feed}/ts: lies beyond 2100; mend the row")
         return utc, ambiguous
 
-    def _to_utc(
-        self, local: Ints, others: Mask, verdicts: Verdicts, feed: str, text: pl.Series
-    ) -> tuple[Ints, Mask]:
+    def _to_utc(self, local: Ints, others: Mask, verdicts: Verdicts, feed: str, text: pl.Series) -> tuple[Ints, Mask]:
         """Local times as UTC; `others` are rows that this is not about."""
         none = np.zeros(len(local), bool)
         if self.spec.format in ("unix", "unix_ms"):
@@ -84,8 +82,8 @@ class TimeReader:
     def _parsed(self, cells: pl.DataFrame) -> tuple[pl.Series, pl.Series | None]:
         """Local ms (null where there is no time), and the offset that each time carries itself, if any can."""
         if self.spec.parts:
-            parts = cells.select(pl.col(column).str.strip_chars().alias(part) for part, column in self.spec.parts.items())
-            return _of_parts(parts), None
+            named = self.spec.parts.items()
+            return _of_parts(cells.select(pl.col(column).str.strip_chars().alias(part) for part, column in named)), None
         text = self._text(cells)
         if self.spec.format == "iso":
             parts = text.str.extract_groups(_ISO).struct.unnest()
@@ -106,7 +104,8 @@ def _of_parts(parts: pl.DataFrame) -> pl.Series:
         whole = column.fill_null("0").str.strip_suffix(".0")
         return pl.when(whole.str.contains(rf"^\d{{1,{width}}}$")).then(whole.cast(pl.Int64, strict=False))
 
-    date = [pl.col(name).str.strip_suffix(".0").str.zfill(width) for name, width in (("year", 4), ("month", 2), ("day", 2))]
+    widths = {"year": 4, "month": 2, "day": 2}
+    date = [pl.col(name).str.strip_suffix(".0").str.zfill(width) for name, width in widths.items()]
     found = parts.select(
         pl.concat_str(date, separator="-").str.to_date("%Y-%m-%d", strict=False).alias("date"),
         *(number(name, 2).alias(name) for name in _CLOCK),
@@ -126,7 +125,8 @@ def _offset(text: pl.Series) -> pl.Series | None:
         return None
     digits = text.str.replace(":", "")
     sign = pl.when(digits.str.starts_with("-")).then(-1).otherwise(1)
-    minutes = digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(3, 2).cast(pl.Int64, strict=False)
+    hours, rest = (digits.str.slice(at, 2).cast(pl.Int64, strict=False) for at in (1, 3))
+    minutes = hours * 60 + rest
     zulu = digits.is_in(["Z", "z"])
     return pl.select(pl.when(zulu).then(0).otherwise(sign * minutes * 60_000)).to_series()
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from pearlstream.errors import FrameError, ServiceError
+from pearlstream.fold import Record
 from pearlstream.frame import read_tick
 from pearlstream.position import Source
+from pearlstream.settings import Kafka
 from sinks.clickhouse.journal import INTENT, Entry
-from sinks.clickhouse.tape import Spot, Tape
+from sinks.clickhouse.tape import KafkaTape, Spot, Tape
 
 STORED = ("accepted", "rollups", "indicators", "quarantine")
 READ_POLLS = 200
@@ -81,8 +84,21 @@ class BrokerView:
         raise ServiceError(f"{spot.role}/{spot.partition} could not be read", remedy="check the broker and try again")
 
 
-def _is_tick(record: object) -> bool:
+def _is_tick(record: Record) -> bool:
     try:
-        return read_tick(record) is not None  # type: ignore[arg-type]
+        return read_tick(record) is not None
     except FrameError:
         return False
+
+
+@contextmanager
+def broker_view(kafka: Kafka) -> Iterator[BrokerView | None]:
+    """A look at the broker of the settings; None if they name none. Raises ServiceError if it does not answer."""
+    if not kafka.bootstrap_servers:
+        yield None
+        return
+    tape = KafkaTape(kafka)
+    try:
+        yield BrokerView(tape)
+    finally:
+        tape.close()

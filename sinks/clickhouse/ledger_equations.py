@@ -17,6 +17,8 @@ from sinks.clickhouse.shapes import source_hash
 SAMPLES = 5
 """How many places a finding names."""
 
+_PLACE = {"table": pl.String, "city": pl.String}
+
 TicksAmong = Callable[[Source, Sequence[int]], set[int]]
 """Which offsets of a source are ticks, as the broker knows."""
 
@@ -52,6 +54,8 @@ class Sides:
     raw: pl.DataFrame
     orphaned: set[int] = field(default_factory=set)
     """Offsets of frames whose row is what is missing; known after `contiguity`."""
+    spoilt: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_PLACE))
+    """Tables and cities whose readings do not fit the frames; known after `frames_against_raw`."""
 
     @property
     def of(self) -> dict[str, Any]:
@@ -151,6 +155,10 @@ def frames_against_raw(sides: Sides) -> list[Finding]:
     both = sides.frames.select("offset", "accepted").join(stored, on="offset", how="full", coalesce=True).fill_null(0)
     both = both.filter(~pl.col("offset").is_in(sorted(sides.orphaned)))
     d = both.select("offset", (pl.col("accepted") - pl.col("n")).alias("d"))
+    wrong = d.filter(pl.col("d") != 0)
+    of_frames = sides.frames.select("offset", _table_of_feed(), "city").join(wrong, on="offset", how="semi")
+    of_raw = sides.raw.select("offset", "table", "city").join(wrong, on="offset", how="semi")
+    sides.spoilt = pl.concat([of_frames, of_raw]).select("table", "city").unique()
     return [_difference("readings against frames", str(sides.source), d)]
 
 
@@ -187,12 +195,9 @@ def strangers(every: Sequence[Sides], raw: pl.DataFrame) -> Finding:
 
 def panes(every: Sequence[Sides], stored: pl.DataFrame, rolled: pl.DataFrame) -> list[Finding]:
     """Equation 5."""
-    place = ["table", "city"]
+    place = list(_PLACE)
     expected = _expected(every)
-    sums = stored.group_by(place).agg(pl.col("n").sum())
-    wrong = expected.join(sums, on=place, how="full", coalesce=True).fill_null(0)
-    wrong = wrong.filter(pl.col("accepted") != pl.col("n")).select(place)
-
+    wrong = pl.concat([pl.DataFrame(schema=_PLACE), *(side.spoilt for side in every)]).unique()
     by_city = rolled.group_by(place).agg(pl.col("n").sum())
     coarse = wrong.join(expected, on=place, how="left").join(by_city, on=place, how="left").fill_null(0)
     at = pl.concat_str(place, separator=" ").alias("at")

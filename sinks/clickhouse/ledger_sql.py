@@ -19,11 +19,11 @@ def readings_tables() -> str:
 def frames(database: str) -> str:
     """Frames of one source up to a bound."""
     return (
-        "SELECT after, offset, toString(feed) AS feed, toString(city) AS city, toInt64(rows) AS rows,"
-        " toInt64(accepted) AS accepted, toInt64(dup) AS dup, toInt64(late) AS late,"
-        " toInt64(arraySum(mapValues(quarantined))) AS quarantined,"
-        " arrayMap(reason -> toString(reason), mapKeys(quarantined)) AS reasons"
-        f" FROM {qualified(database, 'frames')} FINAL"
+        "SELECT f.after AS after, f.offset AS offset, toString(f.feed) AS feed, toString(f.city) AS city,"
+        " toInt64(f.rows) AS rows, toInt64(f.accepted) AS accepted, toInt64(f.dup) AS dup, toInt64(f.late) AS late,"
+        " toInt64(arraySum(mapValues(f.quarantined))) AS quarantined,"
+        " arrayMap(reason -> toString(reason), mapKeys(f.quarantined)) AS reasons"
+        f" FROM {qualified(database, 'frames')} AS f FINAL"
         " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
         " ORDER BY offset"
     )
@@ -41,18 +41,18 @@ def ticks(database: str) -> str:
 def tick_rows(database: str) -> str:
     """Readings that each rollup record counts, by feed."""
     return (
-        "SELECT offset, toString(feed) AS feed, n FROM"
+        "SELECT offset, toString(name) AS feed, n FROM"
         f" (SELECT offset, rows FROM {qualified(database, 'ticks')} FINAL"
         " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64})"
-        " ARRAY JOIN mapKeys(rows) AS feed, mapValues(rows) AS n"
+        " ARRAY JOIN mapKeys(rows) AS name, mapValues(rows) AS n"
     )
 
 
 def raw_by_frame(database: str, table: str) -> str:
     """Stored readings of one feed by the frame that they came in."""
     return (
-        "SELECT src, toInt64(part) AS part, toInt64(off) AS offset, toString(any(city)) AS city, toInt64(count()) AS n"
-        f" FROM {qualified(database, table)} FINAL GROUP BY src, part, off"
+        "SELECT r.src AS src, toInt64(r.part) AS part, toInt64(r.off) AS offset, toString(any(r.city)) AS city,"
+        f" toInt64(count()) AS n FROM {qualified(database, table)} AS r FINAL GROUP BY r.src, r.part, r.off"
     )
 
 
@@ -62,17 +62,17 @@ _BOUND = "toInt64(off) <= transform(concat(toString(src), '/', toString(part)), 
 def raw_by_pane(database: str, table: str) -> str:
     """Stored readings of one feed by city and 10 s pane, up to the last tick of each source."""
     return (
-        "SELECT toString(city) AS city, intDiv(toUnixTimestamp64Milli(ts), 10000) * 10000 AS pane_ms,"
+        "SELECT toString(r.city) AS city, intDiv(toUnixTimestamp64Milli(r.ts), 10000) * 10000 AS pane_ms,"
         " toInt64(count()) AS n"
-        f" FROM {qualified(database, table)} FINAL WHERE {_BOUND} GROUP BY city, pane_ms"
+        f" FROM {qualified(database, table)} AS r FINAL WHERE {_BOUND} GROUP BY city, pane_ms"
     )
 
 
 def rollups_by_pane(database: str) -> str:
     """Readings that the rollups count, by feed, city and pane."""
     return (
-        "SELECT toString(feed) AS feed, toString(city) AS city, toUnixTimestamp64Milli(pane_ms) AS pane_ms,"
-        f" sum(n) AS n FROM {qualified(database, 'rollups')} WHERE measure = concat(feed, '.rows')"
+        "SELECT toString(r.feed) AS feed, toString(r.city) AS city, toUnixTimestamp64Milli(r.pane_ms) AS pane_ms,"
+        f" sum(r.n) AS n FROM {qualified(database, 'rollups')} AS r WHERE r.measure = concat(r.feed, '.rows')"
         " GROUP BY feed, city, pane_ms"
     )
 
@@ -108,15 +108,15 @@ def sizes(database: str) -> str:
     """Rows, bytes and parts by table."""
     del database
     return (
-        "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes, sum(data_uncompressed_bytes) AS raw_bytes,"
-        " count() AS parts FROM system.parts WHERE active AND database = {database:String}"
-        " GROUP BY table ORDER BY bytes DESC"
+        "SELECT p.table AS table, sum(p.rows) AS rows, sum(p.bytes_on_disk) AS bytes,"
+        " sum(p.data_uncompressed_bytes) AS raw_bytes, count() AS parts FROM system.parts AS p"
+        " WHERE p.active AND p.database = {database:String} GROUP BY p.table ORDER BY bytes DESC"
     )
 
 
 def last_batches(database: str) -> str:
     """The newest cut of each topic."""
     return (
-        f"SELECT topic, state, at, rows FROM {qualified(database, 'batches')} FINAL"
+        f"SELECT topic, state, toUnixTimestamp64Milli(at) AS at_ms, rows FROM {qualified(database, 'batches')} FINAL"
         " ORDER BY at DESC LIMIT 1 BY topic"
     )

@@ -139,7 +139,7 @@ def numeric(depth: int) -> st.SearchStrategy[str]:
         numbers,
         literals,
         st.builds("({} {} {})".format, inner, st.sampled_from("+-*/"), inner),
-        st.builds("{} / {}".format, inner, numbers),
+        st.builds("{} / {}".format, st.sampled_from(["i", "f", "g"]), st.one_of(numbers, inner)),
         st.builds("{}({})".format, st.sampled_from(["floor", "abs", "sqrt", "-"]), inner),
         st.builds("{}({}, {})".format, st.sampled_from(["greatest", "least"]), inner, inner),
         st.builds("case when {} then {} else {} end".format, condition, inner, inner),
@@ -214,10 +214,25 @@ SCHEMA = {
     "t": pl.String,
     "e": pl.Enum(["a", "b", "c"]),
 }
+# Rows as a quiet street sends them: here a last bit shows that extreme values would hide.
+ORDINARY = pl.DataFrame(
+    [
+        {"city": "HK", "ts": n * 997, "clock": n * 1009, "late": n % 7 == 0, "i": n % 13 + 1, "u": n}
+        | {"f": n / 8 + 0.1, "g": n * 0.7 - 9, "b": n % 3 > 0, "t": WORDS[n % 7], "e": "abc"[n % 3]}
+        for n in range(30)
+    ],
+    schema=SCHEMA,
+)
+
+
+def _frame(rows: list[dict[str, Any]], ordinary: bool, single: float) -> pl.DataFrame:
+    """`z` is one value for all rows, as a join with one device leaves it; Polars treats such columns apart."""
+    df = pl.DataFrame(rows, schema=SCHEMA)
+    return (pl.concat([df, ORDINARY]) if ordinary else df).with_columns(pl.lit(single).alias("z"))
+
+
 frames = st.builds(
-    lambda rows, z: pl.DataFrame(rows, schema=SCHEMA).with_columns(pl.lit(z).alias("z")),
-    st.lists(row, min_size=1, max_size=30),
-    st.sampled_from([7.3, 0.0, -3.1, 1e-10]),  # a single value, as a join with one device leaves it
+    _frame, st.lists(row, min_size=1, max_size=20), st.booleans(), st.sampled_from([7.3, 0.0, -3.1, 1e-10])
 )
 
 

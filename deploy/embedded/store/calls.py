@@ -166,15 +166,13 @@ class Sessions:
         if not call.session_id or call.read_only:
             return await asyncio.to_thread(self._engine.connect)
         async with self._lock:
+            await self._end_expired()
             session = self._sessions.get(call.session_id)
             if session is None:
-                await self._make_room()
                 session = _Session(await asyncio.to_thread(self._engine.connect), 0.0)
                 self._sessions[call.session_id] = session
             if session.busy:
-                raise StoreError.of_ours(
-                    SESSION_LOCKED, f"session {call.session_id[:60]} is in use by another request"
-                )
+                raise StoreError.of_ours(SESSION_LOCKED, f"session {call.session_id[:60]} is in use by another request")
             session.busy = True
             return session.link
 
@@ -193,12 +191,10 @@ class Sessions:
         session.busy = False
         session.expires = time.monotonic() + call.session_s
 
-    async def _make_room(self) -> None:
-        """End sessions that have expired, and the one that expires first if there are too many."""
+    async def _end_expired(self) -> None:
+        """End sessions whose time is over, and those that are next if there are too many."""
         now = time.monotonic()
-        idle = sorted(
-            (session.expires, key) for key, session in self._sessions.items() if not session.busy
-        )
+        idle = sorted((session.expires, key) for key, session in self._sessions.items() if not session.busy)
         surplus = len(self._sessions) - SESSION_LIMIT + 1
         for place, (expires, key) in enumerate(idle):
             if expires < now or place < surplus:

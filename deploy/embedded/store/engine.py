@@ -150,9 +150,7 @@ class Link:
         """Run a statement; `fmt` is the format of its answer unless it names one."""
         try:
             result = self._connection.query(_text(sql), fmt, params=dict(parameters or {}))
-            return Answer(
-                result.bytes() or b"", result.rows_read(), result.bytes_read(), int(result.elapsed() * 1e9)
-            )
+            return Answer(result.bytes() or b"", result.rows_read(), result.bytes_read(), int(result.elapsed() * 1e9))
         except RuntimeError as error:
             raise StoreError.of_engine(error) from None
 

@@ -25,7 +25,7 @@ _MERGE_TREES = ("", "Replacing", "Summing", "Aggregating", "Collapsing", "Versio
 _TABLE_ENGINES = (
     *(f"{kind}MergeTree" for kind in _MERGE_TREES),
     *("View", "MaterializedView", "Memory", "Null", "Log", "TinyLog", "StripeLog", "Join", "Set", "Buffer"),
-    *("Dictionary", "Merge", "EmbeddedRocksDB", "Alias", "GenerateRandom"),
+    *("Dictionary", "Merge", "Alias", "GenerateRandom"),
 )
 
 _FIXED = {
@@ -44,7 +44,6 @@ _FIXED = {
 _DEFAULTS = {
     # Whoever batches by himself and counts on tokens wants his insert done when it is answered.
     "async_insert": "0",
-    "max_threads": "4",
 }
 
 

@@ -20,9 +20,9 @@ HARMLESS_TABLE_FUNCTIONS = frozenset(
 """Table functions that reach nothing outside the store; every other one that the engine has is refused."""
 
 _FUNCTIONS = frozenset(
-    b"file catboostevaluate aigenerate aiclassify aiembed aiextract airedact aitranslate aisimilarity aifilter".split()
+    b"file disk catboostevaluate aigenerate aiclassify aiembed aiextract airedact aitranslate aisimilarity aifilter".split()
 )
-"""Ordinary functions that reach files or the network."""
+"""What else looks like a call and reaches files or the network (`disk(...)` in a table's settings)."""
 
 _DICTIONARY_SOURCES = frozenset(
     b"file executable executable_pool http mysql postgresql mongodb redis cassandra odbc jdbc ytsaurus "

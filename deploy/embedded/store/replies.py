@@ -67,9 +67,11 @@ class Replies:
     def late_error(self, error: StoreError, tag: str) -> bytes:
         """The tail of an answer that failed when some of it was out, told apart from data by `tag`."""
         text = self._text(error)
-        return (
-            b"\r\n__exception__\r\n%b\r\n%b\n%d %b\r\n__exception__\r\n"
-            % (tag.encode(), text, len(text) + 1, tag.encode())
+        return b"\r\n__exception__\r\n%b\r\n%b\n%d %b\r\n__exception__\r\n" % (
+            tag.encode(),
+            text,
+            len(text) + 1,
+            tag.encode(),
         )
 
     def _text(self, error: StoreError) -> bytes:

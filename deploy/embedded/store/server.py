@@ -41,9 +41,7 @@ _R = TypeVar("_R")
 class Endpoint:
     """Answers requests by asking the engine, on a few threads of its own."""
 
-    def __init__(
-        self, engine: Engine, door: Door, *, threads: int = 8, limit_bytes: int = BODY_LIMIT_BYTES
-    ) -> None:
+    def __init__(self, engine: Engine, door: Door, *, threads: int = 8, limit_bytes: int = BODY_LIMIT_BYTES) -> None:
         self._engine = engine
         self._door = door
         self._limit = limit_bytes
@@ -87,7 +85,7 @@ class Endpoint:
             return reply
         task = asyncio.create_task(self._answer(request, call))
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._done)
         try:
             # A client that goes away ends this handler, not the statement: an insert is done or not done.
             return await asyncio.shield(task)
@@ -95,6 +93,11 @@ class Endpoint:
             log.info("client gone, %s", call.query_id)
             await asyncio.to_thread(self._engine.kill, call.query_id)
             raise
+
+    def _done(self, task: asyncio.Task[web.StreamResponse]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("not answered: %r", error)  # the client is gone, nobody else would hear of it
 
     async def _answer(self, request: web.Request, call: Call) -> web.StreamResponse:
         try:
@@ -194,9 +197,7 @@ class Endpoint:
         headers |= self._replies.summary(answer, wrote=False)
         return web.Response(headers=headers, body=packer.pack(answer.body) + packer.end())
 
-    async def _stream(
-        self, link: Link, request: web.Request, call: Call, statement: Statement
-    ) -> web.StreamResponse:
+    async def _stream(self, link: Link, request: web.Request, call: Call, statement: Statement) -> web.StreamResponse:
         stream = await self._on_thread(link.stream, statement.sql, statement.format, call.parameters)
         try:
             first = await self._on_thread(stream.next)  # most errors show here, while the status is open
@@ -212,9 +213,7 @@ class Endpoint:
         finally:
             await self._on_thread(stream.close)
 
-    async def _pour(
-        self, reply: web.StreamResponse, stream: Stream, first: bytes, packer: Packer, tag: str
-    ) -> None:
+    async def _pour(self, reply: web.StreamResponse, stream: Stream, first: bytes, packer: Packer, tag: str) -> None:
         block: bytes | None = first
         try:
             while block is not None:

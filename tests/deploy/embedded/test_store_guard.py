@@ -42,6 +42,7 @@ FORBIDDEN = [
     "CREATE TABLE default.f (a String) ENGINE = File(CSV)",
     "CREATE TABLE default.f (a String) ENGINE = URL('http://127.0.0.1:1/', CSV)",
     "CREATE TABLE default.f (a String DEFAULT file('/etc/passwd')) ENGINE = Memory",
+    "CREATE TABLE default.f (a Int8) ENGINE MergeTree ORDER BY a SETTINGS disk = disk(type = local, path = '/tmp/x/')",
     "CREATE DICTIONARY default.d (a UInt64, b String) PRIMARY KEY a SOURCE(FILE(path '/etc/passwd' format 'CSV')) "
     "LAYOUT(FLAT()) LIFETIME(0)",
     "CREATE DICTIONARY default.d (a UInt64, b String) PRIMARY KEY a SOURCE(EXECUTABLE(command 'id' format 'CSV')) "
@@ -86,6 +87,8 @@ ONLY_THE_ENGINE = [
     "CREATE TABLE default.f (a String) ENGINE = File",
     "SELECT * FROM `_local`.`/etc/passwd`",
     "CREATE NAMED COLLECTION c AS a = 1",
+    "CREATE TABLE default.f (a String) ENGINE = EmbeddedRocksDB(0, '/tmp/x') PRIMARY KEY a",
+    "CREATE TABLE default.f (a String) ENGINE = Kafka SETTINGS kafka_broker_list = 'x'",
     "SYSTEM SHUTDOWN",
     "SYSTEM RELOAD USERS",
     "CREATE USER x",

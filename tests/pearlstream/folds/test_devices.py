@@ -57,6 +57,22 @@ def test_a_device_that_starts_again_at_zero_begins_a_new_run() -> None:
     assert found.run.tolist() == [1, 1, 1]
 
 
+def test_a_device_that_names_its_life_is_not_guessed_about() -> None:
+    devices = table()
+
+    def told(seq: int, ts: int, boot: str | None) -> tuple[int, int]:
+        one = np.zeros(1, np.int64)
+        found = devices.identify(one, np.array([seq]), np.array([T0 + ts]), np.array([T0]), [boot])
+        return int(found.verdict[0]), int(found.run[0])
+
+    assert told(0, 0, "a") == (NEW, 0)
+    assert told(0, 50, "a") == (REPEAT, 0)
+    assert told(0, 20, "b") == (RESTART, 1)
+    assert told(1, 10, "a") == (NEW, 0)
+    assert told(0, 20, "b") == (REPEAT, 1)
+    assert told(1, 21, None) == (NEW, 1)
+
+
 def test_a_late_reading_of_the_run_before_a_restart_is_judged_by_that_run() -> None:
     devices = table()
     identify(devices, [(0, n, T0 + n) for n in range(10) if n != 5])
@@ -141,6 +157,20 @@ def test_first_in_pane_marks_each_pane_of_a_device_once(
         if packed:
             devices = unpack_table(DeviceTable((10_000,)), *_through_json(pack_table(devices)))
     assert found == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 60)), min_size=1, max_size=60), cuts)
+def test_any_cut_into_batches_gives_the_same_verdicts_whatever_the_numbers_and_times(
+    readings: list[tuple[int, int, int]], at: list[int]
+) -> None:
+    """Restarts, clocks that run back, everything: what is decided may be odd, but never depends on the cut."""
+    rows = [(d, n, T0 + t) for d, n, t in readings]
+    devices, found, start = table(), [], 0
+    for stop in [*sorted(set(at) & set(range(len(rows)))), len(rows)]:
+        found += identify(devices, rows[start:stop]) if stop > start else []
+        start = stop
+    assert found == identify(table(), rows)
 
 
 def _through_json(packed: tuple[dict, dict]) -> tuple[dict, dict]:  # type: ignore[type-arg]

@@ -134,7 +134,7 @@ def test_a_log_that_lost_its_beginning_is_folded_from_what_is_left() -> None:
 
 
 def test_a_reader_that_never_gets_what_is_missing_says_so() -> None:
-    world = run(Counting, LOG)
+    world = run(Counting, [tick(0, 1), *(frame(at, b"x") for at in range(1, 9))])
     with pytest.raises(AssertionError, match="wait behind a gap"):
         read_exactly(world.logs["accepted"][1:])
 

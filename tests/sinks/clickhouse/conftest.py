@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-import pytest
+import uuid
+from collections.abc import Iterator
+from typing import Any
 
+import pytest
+from pydantic import SecretStr
 from sink_world import World
 
 from pearlstream.catalogue import Catalogue
+from pearlstream.settings import ClickHouse
 from pearlstream.store import Store
 from sinks.clickhouse.migrate import migrate
 
 
-@pytest.fixture
-def migrated(store: Store, catalogue: Catalogue) -> Store:
-    """A store with all tables."""
+@pytest.fixture(scope="session")
+def shared_store(embedded_store: Any, catalogue: Catalogue) -> Iterator[Store]:
+    """One migrated database for all tests that do not care about the schema: migrating takes a second."""
+    settings = ClickHouse(
+        url=embedded_store.url,
+        user=embedded_store.user,
+        password=SecretStr(embedded_store.password),
+        database=f"t_{uuid.uuid4().hex[:12]}",
+    )
+    store = Store(settings)
     migrate(store, catalogue)
-    return store
+    yield store
+    store.command(f"DROP DATABASE `{store.database}`")
+    store.close()
+
+
+@pytest.fixture
+def migrated(shared_store: Store) -> Store:
+    """A store with all tables, empty but for the catalogue's own."""
+    filled = shared_store.query(
+        "SELECT name FROM system.tables WHERE database = {database:String} AND total_rows > 0"
+        " AND NOT startsWith(name, 'catalogue_') AND name != 'schema_versions'",
+        {"database": shared_store.database},
+    )
+    for (table,) in filled:
+        shared_store.command(f"TRUNCATE TABLE `{shared_store.database}`.`{table}`")
+    return shared_store
 
 
 @pytest.fixture

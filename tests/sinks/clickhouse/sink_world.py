@@ -141,20 +141,21 @@ class World:
         version = self.book.add([value])
         self.broker.append("devices", 0, None, value, headers_of({"registry": version}))
 
-    def frame(self, feed: Feed, city: str, at_ms: int, rows: int = 5, *, again: int = 0, **columns: Any) -> None:
-        """One frame of `rows` devices at one instant. `again` repeats that many sequence numbers."""
-        start = self._sequences.get((feed.id, city), 0) - again
+    def frame(self, feed: Feed, city: str, at_ms: int, rows: int = 5, *, times: int = 1, **columns: Any) -> None:
+        """One frame of `rows` devices at one instant, sent so many times."""
+        start = self._sequences.get((feed.id, city), 0)
         self._sequences[feed.id, city] = start + 1
         made: dict[str, Any] = {
             "device": [f"d{n}" for n in range(rows)],
             "ts": np.full(rows, at_ms) + np.arange(rows),
-            "seq": np.full(rows, max(start, 0), np.uint64),
+            "seq": np.full(rows, start, np.uint64),
         }
         for number, (name, spec) in enumerate(feed.fields.items()):
             made[name] = _values(spec, rows, at_ms, number)
         made |= columns
         value = encode_arrow(feed, made)
-        self.send(city, value, frame_headers(feed, ARROW, "gw-1", at_ms, True))
+        for _ in range(times):
+            self.send(city, value, frame_headers(feed, ARROW, "gw-1", at_ms, True))
 
     def send(self, city: str, value: bytes, headers: Any) -> None:
         """Any frame at all."""
@@ -191,7 +192,7 @@ class World:
                 for feed in feeds:
                     self.frame(feed, city, now + 1000)
                 if step % 4 == 3:
-                    self.frame(feeds[0], city, now + 1500, again=1)
+                    self.frame(feeds[0], city, now + 1500, times=2)
             if step % 5 == 2:
                 self.send(cities[0], b"rubbish", frame_headers(feeds[0], ARROW, "gw-2", now, True))
                 self.frame(feeds[0], cities[1], now + 2000, flow_vpm=np.array([1.0, 2.0, np.nan, 4.0, 5.0]))
