@@ -43,11 +43,11 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
     },
     "Put readings in": {
         "simulate": Lazy("producers.simulator.cli:simulate", "Play a scenario of the catalogue into the broker."),
-        "import": Lazy("producers.importer.cli:import_files", "Put recorded readings from files into the broker."),
+        "import": Lazy("producers.importer.cli:import_files", "Put recorded readings from CSV FILES into the broker."),
     },
     "Process and store": {
         "worker": Lazy("streams.cli:worker", "Run stream processors: admit readings and compute indicators."),
-        "sink": Lazy("sinks.cli:sink", "Write what the streams say into ClickHouse."),
+        "sink": Lazy("sinks.cli:sink", "Write what the streams say into ClickHouse, until stopped."),
         "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger."),
     },
     "Know what is declared": {
@@ -110,6 +110,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = root.main(arguments, prog_name="pearlstream", standalone_mode=False, **colour)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except SystemExit as ended:  # how some commands say their exit code
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -21,11 +21,14 @@ import structlog
 MASK = "***"
 """What stands in the place of a secret."""
 
-_SECRET_NAME = re.compile(r"passw|secret|token|credential|authorization|api_?key|private_?key|sasl_plain", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"passw|secret|token|credential|authorization|api_?key|private_?key|sasl_plain", re.IGNORECASE
+)
 _USER_INFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]{1,20}://)[^/\s@'\"]+@", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _ASSIGNED = re.compile(
-    r"(?P<name>[\w.-]*(?:passw\w*|secret\w*|token\w*|api_?key))(?P<mid>['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)]+", re.IGNORECASE
+    r"(?P<name>[\w.-]*(?:passw\w*|secret\w*|token\w*|api_?key))(?P<mid>['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&)]+",
+    re.IGNORECASE,
 )
 _CHATTY = ("aiokafka", "kafka", "faust", "mode", "asyncio", "aiohttp.access", "urllib3")
 

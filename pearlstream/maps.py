@@ -26,7 +26,7 @@ class Histogram:
     counts: Mapping[int, int]
 
     def __post_init__(self) -> None:
-        if not self.edges or any(low >= high for low, high in pairwise(self.edges)):
+        if not self.edges or not all(low < high for low, high in pairwise((-math.inf, *self.edges, math.inf))):
             raise TermError(f"edges {self.edges} do not ascend", remedy="declare at least one, each above the last")
 
 

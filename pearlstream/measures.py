@@ -48,7 +48,7 @@ SETTINGS = {
     "cast_keep_nullable": "1",
     "aggregate_functions_null_for_empty": "1",
     "least_greatest_legacy_null_behavior": "0",  # older servers: greatest(NULL, 3) was NULL
-    "compile_expressions": "0",  # a compiler may fuse multiply and add, which rounds once instead of twice
+    "compile_expressions": "0",  # no difference seen, but a compiler may fuse multiply and add, which rounds once
 }
 """ClickHouse settings under which a measure's text means what it means in Polars."""
 
@@ -290,7 +290,7 @@ def _plan(specs: tuple[MeasureSpec, ...], extra: tuple[str, ...]) -> Plan:
 
 def aggregate(df: pl.DataFrame, specs: Iterable[MeasureSpec], group_cols: Sequence[str] = ("city",)) -> pl.DataFrame:
     """`Plan.apply` with a plan made (and remembered) for these measures; `group_cols` beyond `city` are its `extra`."""
-    return _plan(tuple(specs), tuple(name for name in group_cols if name != "city")).apply(df)
+    return _plan(tuple(specs), tuple(name for name in group_cols if name not in PARTIAL)).apply(df)
 
 
 def unusable(df: pl.DataFrame, specs: Iterable[MeasureSpec]) -> dict[str, int]:

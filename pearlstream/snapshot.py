@@ -46,7 +46,9 @@ class Found:
     turn: str
 
 
-def encode(maker: Maker, source: Source, snapshot: Snapshot, turn: str, part_bytes: int = PART_BYTES) -> list[StateRecord]:
+def encode(
+    maker: Maker, source: Source, snapshot: Snapshot, turn: str, part_bytes: int = PART_BYTES
+) -> list[StateRecord]:
     """The records of a snapshot; `turn` is the set of keys (`a` or `b`) to use if it has several parts."""
     parts = [snapshot.blob[at : at + part_bytes] for at in range(0, len(snapshot.blob), part_bytes)] or [b""]
     common: dict[str, str | int] = {

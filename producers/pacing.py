@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+BEAT_S = 2.0
 
 
 @dataclass
@@ -12,12 +15,14 @@ class Pacer:
     """Lets event time pass at `speed` times the wall clock (0: as fast as can be).
 
     A run that falls behind goes as fast as it can until it has caught up; nothing is left out. `with_wall`:
-    event time `start_ms` is that time of the wall clock, otherwise it is the moment of the first wait.
+    event time `start_ms` is that time of the wall clock, otherwise it is the moment of the first wait. `beat` is
+    called every two seconds while waiting.
     """
 
     start_ms: int
     speed: float = 1.0
     with_wall: bool = False
+    beat: Callable[[], None] | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     _began_s: float | None = None
 
@@ -28,9 +33,9 @@ class Pacer:
             self._began_s = time.monotonic() + ahead_s
         if self.speed > 0:
             due_s = self._began_s + (event_ms - self.start_ms) / 1000 / self.speed
-            left_s = due_s - time.monotonic()
-            if left_s > 0:
-                return not self.stop.wait(left_s)
+            while (left_s := due_s - time.monotonic()) > 0 and not self.stop.wait(min(left_s, BEAT_S)):
+                if self.beat is not None:
+                    self.beat()
         return not self.stop.is_set()
 
     def behind_s(self, event_ms: int) -> float:

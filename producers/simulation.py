@@ -48,15 +48,16 @@ def play(
     with ExitStack() as stack:
         with admin_client(settings.kafka) as admin:
             ensure_topics(admin, settings.kafka)
+        began = time.monotonic()
+        simulation = Simulation(plan)  # before the claim, which would grow old while a big fleet is built
+        ledger = Ledger()
         claims = KafkaClaimLog(settings.kafka)
         stack.callback(claims.close)
         claim = TimeClaim(claims, "simulate")
         driver = claim.take()
+        pacer.beat = lambda: claim.refresh(ledger.last_clock_ms)
         writer = KafkaWriter(settings.kafka, compression=compression, linger_ms=1 if plan.frame_ms else 5)
         stack.callback(writer.close)
-        began = time.monotonic()
-        simulation = Simulation(plan)
-        ledger = Ledger()
         for step in simulation.steps():
             _play_step(step, writer, pacer, driver)
             ledger.note(step.frames)

@@ -84,7 +84,9 @@ def status(as_json: bool) -> None:
     each = found["readings"]["bytes_per_reading"]
     click.echo(f"{found['readings']['rows']:,} readings, {each if each is not None else '-'} bytes each")
     for batch in found["last_batches"]:
-        click.echo(f"{batch['topic']:14} last cut {batch['age_s']:,.0f} s ago ({batch['state']}, {batch['rows']:,} rows)")
+        click.echo(
+            f"{batch['topic']:14} last cut {batch['age_s']:,.0f} s ago ({batch['state']}, {batch['rows']:,} rows)"
+        )
 
 
 @store.command()
@@ -114,7 +116,9 @@ def ledger(as_json: bool, drained: bool, produced: int | None) -> None:
 
 
 def _print_ledger(result: Any) -> None:
-    click.echo(f"{'partition':>9}{'frames':>10}{'ticks':>8}{'accepted':>12}{'stored':>12}{'missing':>9}{'doubled':>9}{'pending':>9}")
+    click.echo(
+        f"{'partition':>9}{'frames':>10}{'ticks':>8}{'accepted':>12}{'stored':>12}{'missing':>9}{'doubled':>9}{'pending':>9}"
+    )
     for part in result.partitions:
         click.echo(
             f"{part.partition:>9}{part.frames:>10,}{part.ticks:>8,}{part.accepted:>12,}{part.stored_raw:>12,}"
@@ -125,7 +129,9 @@ def _print_ledger(result: Any) -> None:
         places = ", ".join(str(place) for place in finding.places)
         click.echo(f"! {finding.what}{where}: {finding.missing} missing, {finding.doubled} doubled. {places}")
     for row in result.lost:
-        click.echo(f"! passed over in {row['topic']}: ({row['after']}, {row['offset']}], {row['reason']}. {row['note']}")
+        click.echo(
+            f"! passed over in {row['topic']}: ({row['after']}, {row['offset']}], {row['reason']}. {row['note']}"
+        )
     if not result.panes:
         click.echo("rollups were not compared pane by pane: the sink was writing all the time")
     click.echo(f"missing {result.missing:,}, doubled {result.doubled:,}, on its way {result.pending:,}")

@@ -1,8 +1,8 @@
 """The Faust application: stages as agents, resuming from snapshots, watched.
 
-    make_app(settings)                      both stages
-    make_app(settings, ["admit"])           one of them
-    faust -A streams.app worker             the same from Faust's own command line (`app`, from the settings)
+make_app(settings)                      both stages
+make_app(settings, ["admit"])           one of them
+faust -A streams.app worker             the same from Faust's own command line (`app`, from the settings)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import faust
 from aiokafka.errors import IllegalStateError
@@ -26,7 +26,7 @@ from pearlstream.registry import RegistryBook
 from pearlstream.runner import Limits
 from pearlstream.settings import Kafka, Settings, load_settings
 from pearlstream.topics import topic_name
-from streams.consumer import Transport
+from streams.consumer import Consumer, Transport
 from streams.health import HealthPage
 from streams.registry import RegistryReader
 from streams.stage import Stage
@@ -39,12 +39,14 @@ STAGES = ("admit", "indicate")
 SESSION_TIMEOUT_S = 8.0
 """A killed worker's partitions stay with it for this long; brokers allow 6 s and more."""
 LARGEST_MESSAGE = 8 << 20
+FETCH_BYTES = 1 << 20
+"""Bytes fetched at once of each partition; a larger message comes alone."""
 TOPIC_ID_EVERY_S = 30.0
 NUDGE_EVERY_S = 5.0
 """How often it is looked whether reading has come to a halt although records wait."""
 
 
-class Tables(TableManager):  # type: ignore[misc]
+class Tables(TableManager):
     """Faust's manager of the tables that we do not have, without its pause of a second at the start."""
 
     async def on_start(self) -> None:
@@ -53,7 +55,7 @@ class Tables(TableManager):  # type: ignore[misc]
         await self.recovery.start()
 
 
-class WorkerApp(faust.App):  # type: ignore[misc]
+class WorkerApp(faust.App):
     """Faust's app with our consumer, a start that waits for what must come first, and a clean stop."""
 
     alone: bool
@@ -62,12 +64,11 @@ class WorkerApp(faust.App):  # type: ignore[misc]
     def equip(self, settings: Settings, folds: Sequence[Fold[Any]], book: RegistryBook, catalogue: str) -> None:
         """Give the app its stages; an agent is registered for each."""
         self.settings = settings
+        self.partitions = settings.kafka.partitions
         self.recovering = True
         kafka = settings.kafka
         limits = Limits(settings.worker.snapshot_frames, round(settings.worker.snapshot_mb * 1_000_000))
-        self.stages = [
-            Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds
-        ]
+        self.stages = [Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds]
         self.registry_reader = RegistryReader(kafka.bootstrap_servers, topic_name(kafka.prefix, "devices"), book)
         for stage in self.stages:
             topic = self.topic(
@@ -89,13 +90,13 @@ class WorkerApp(faust.App):  # type: ignore[misc]
         """Hand a record to the producer; the future is done when the broker has acknowledged it."""
         return asyncio.ensure_future(await self.producer.send(topic, key, value, partition, None, list(headers)))
 
-    async def seek(self, tp: TP, offset: int) -> None:
+    async def reread(self, tp: TP, offset: int) -> None:
         """Read a partition from `offset` again."""
         await self.consumer.seek_wait({tp: offset})
 
     def safe_below(self, tp: TP, offset: int) -> None:
         """Note that everything below `offset` may be committed."""
-        self.consumer.safe[tp] = offset
+        cast(Consumer, self.consumer).safe[tp] = offset
 
     def end_of(self, tp: TP) -> int | None:
         """The offset that the next record of a partition will get, as far as the last fetch knew."""
@@ -239,7 +240,7 @@ def make_app(
         topic_allow_declare=False,
         topic_disable_leader=True,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=LARGEST_MESSAGE,
+        consumer_max_fetch_size=FETCH_BYTES,
         broker_max_poll_records=200,
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--stage", "stages", multiple=True, type=click.Choice(["admit", "indicate"]), help="Run only this stage; repeatable."
+    "--stage", "stages", multiple=True, type=click.Choice(["admit", "indicate"]), help="Only this stage; repeatable."
 )
 @click.option(
     "--alone", is_flag=True, help="Take every partition without joining a group: for the only worker of a prefix."
@@ -64,8 +64,7 @@ async def _run(app: WorkerApp) -> int:
         starting.result()
         await asyncio.wait({stopping, crashed}, return_when=asyncio.FIRST_COMPLETED)
     if crashed.done() and not stopping.done():
-        log.critical("faust crashed", reason=repr(app.crash_reason), exit_code=EXIT_IO)
-        return EXIT_IO
+        app.die(EXIT_IO, f"the application crashed: {app.crash_reason!r}")
     log.info("stopping")
     await app.stop()
     for task in (starting, stopping, crashed):

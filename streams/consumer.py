@@ -6,8 +6,8 @@ Here the stages say where to resume; whether a record is news is theirs to judge
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, cast
 
 from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
@@ -20,8 +20,18 @@ log = get_logger(__name__)
 FETCH_MAX_WAIT_MS = 50
 """How long the broker may hold back a fetch that finds nothing."""
 
-Positions = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
-"""Says from which offset each of the assigned partitions is to be read."""
+
+class Owner(Protocol):
+    """What the consumer needs of the app that it belongs to."""
+
+    alone: bool
+    """Take every partition, join no group."""
+    partitions: int
+    """Partitions of each source topic."""
+
+    async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
+        """From which offset each of the assigned partitions is to be read."""
+        ...
 
 
 class _Forgetful(dict[TP, int | None]):
@@ -37,7 +47,7 @@ class _Forgetful(dict[TP, int | None]):
         """Forget."""
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to the broker, with a shorter fetch; takes every partition if the worker is alone."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
@@ -57,7 +67,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group for these topics, or take all their partitions at once."""
-        if self.app.alone:
+        if cast(Owner, self.app).alone:
             await self.call_thread(self._take_all, set(topics))
         else:
             await super().subscribe(topics)
@@ -65,14 +75,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def _take_all(self, topics: set[str]) -> None:
         consumer = self._ensure_consumer()
         await consumer._client._wait_on_metadata(next(iter(topics)))
-        tps = {TP(topic, n) for topic in topics for n in range(self.app.settings.kafka.partitions)}
+        tps = {TP(topic, n) for topic in topics for n in range(cast(Owner, self.app).partitions)}
         consumer.assign([driver.ensure_aiokafka_TP(tp) for tp in tps])
         self.app.on_rebalance_start()
         # As a task, because Faust's side of an assignment may wait for `subscribe` to return.
         self.add_future(self.on_partitions_assigned(tps, self.app.consumer_generation_id))
 
 
-class Consumer(driver.Consumer):  # type: ignore[misc]
+class Consumer(driver.Consumer):
     """Seeks to where the stages want to resume; commits what they say is safe, and nothing else.
 
     Faust's own acknowledgements are not used: it steps over an unacknowledged offset at the head, and keeps
@@ -90,7 +100,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every assigned partition to where its stage resumes; Faust calls this after each rebalance."""
-        positions = await self.app.positions(self.assignment())
+        positions = await cast(Owner, self.app).positions(self.assignment())
         await self.seek_wait(positions)
         return positions
 
@@ -112,7 +122,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         await self.seek_to_committed()
 
 
-class Transport(driver.Transport):  # type: ignore[misc]
+class Transport(driver.Transport):
     """Faust's Kafka transport with the consumer above."""
 
     Consumer = Consumer

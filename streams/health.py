@@ -1,8 +1,8 @@
 """Is the worker alive, is it ready: checks with their remedies, and the page that shows them.
 
-    GET /healthz   200 while the event loop turns
-    GET /readyz    200 if every check holds, else 503; the checks with message and remedy as JSON
-    GET /metrics   Prometheus
+GET /healthz   200 while the event loop turns
+GET /readyz    200 if every check holds, else 503; the checks with message and remedy as JSON
+GET /metrics   Prometheus
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _stage_checks(stage: Stage, now: float) -> list[Check]:
         Check(
             f"{name}.progress",
             not stalled,
-            f"no progress for {now - stage.progress_at:.0f} s, {lag} records wait" if stalled else f"{lag} records wait",
+            f"{lag} records wait" + (f", no progress for {now - stage.progress_at:.0f} s" if stalled else ""),
             "look for a slow broker or a machine without CPU; the worker ends itself after a minute",
         ),
         Check(

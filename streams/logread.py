@@ -14,21 +14,22 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pearlstream.fold import Record
 
 POLL_MS = 20
-"""Longest wait of one fetch; closing a reader waits for the fetch under way."""
 MAX_FETCH_BYTES = 8 << 20
 
 
 @asynccontextmanager
-async def log_reader(bootstrap: str, *, max_poll_records: int = 1000) -> AsyncIterator[Any]:
-    """A consumer outside any group; raises KafkaConnectionError if no broker answers."""
+async def log_reader(bootstrap: str, *, max_wait_ms: int = POLL_MS) -> AsyncIterator[Any]:
+    """A consumer outside any group; raises KafkaConnectionError if no broker answers.
+
+    `max_wait_ms`: how long the broker may hold back an empty fetch; closing waits for the fetch under way.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=POLL_MS,
+        fetch_max_wait_ms=max_wait_ms,
         max_partition_fetch_bytes=MAX_FETCH_BYTES,
-        max_poll_records=max_poll_records,
         client_id="pearlstream-reader",
     )
     await consumer.start()

@@ -48,7 +48,7 @@ class RegistryReader:
 
     async def _run(self, die: Callable[..., None]) -> None:
         try:
-            async with log_reader(self.bootstrap) as consumer:
+            async with log_reader(self.bootstrap, max_wait_ms=POLL_MS) as consumer:
                 await self._follow(consumer)
         except asyncio.CancelledError:
             raise

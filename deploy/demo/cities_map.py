@@ -44,12 +44,18 @@ def _cell(scene: Scene, city: City | None, cells: int, lines: int) -> Text:
     if city is None:
         return Text("\n".join(" " * cells for _ in range(lines)))
     worst = scene.worst(city.id)
-    state = worst[1].shown if worst else "NODATA"
-    look = paint.look(state)
-    said = [f"{look.sign} {city.name.en}", f"  {city.name.zh}", ""]
-    if worst and state in ("WATCH", "RAISED"):
-        indicator = scene.catalogue.indicators[worst[0]]
-        said[min(lines - 1, 2) if lines > 1 else 2] = (
-            f"  {indicator.id} {paint.number(worst[1].value, indicator.decimals)}"
-        )
+    look = paint.look(worst[1].shown if worst else "NODATA")
+    matter = _matter(scene, city.id)
+    said = [f"{look.sign} {city.name.en}", f"  {city.name.zh}", f"  {matter}"]
+    if lines == 2 and matter:
+        said[1] = said[2]
     return Text("\n".join(paint.fit(line, cells) for line in said[:lines]), style=look.filled, no_wrap=True)
+
+
+def _matter(scene: Scene, city: str) -> str:
+    """The signal that is not as it should be, of the city or else of its data; nothing if all is well."""
+    for found in (scene.worst(city), scene.worst(city, health=True)):
+        if found and found[1].shown in ("WATCH", "RAISED"):
+            indicator = scene.catalogue.indicators[found[0]]
+            return f"{indicator.id} {paint.number(found[1].value, indicator.decimals)}"
+    return ""

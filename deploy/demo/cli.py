@@ -12,6 +12,7 @@ from pearlstream.errors import EXIT_FINDING
 from producers.options import Duration, Speed
 
 if TYPE_CHECKING:
+    from deploy.demo.clients import Wanted
     from deploy.demo.report import Outcome
     from deploy.demo.run import Run
 
@@ -53,14 +54,13 @@ def demo(
         sys.exit(EXIT_FINDING)
 
 
-def prepare(wanted: object, *, headless: bool, report: Path | None) -> Run:
+def prepare(wanted: Wanted, *, headless: bool, report: Path | None) -> Run:
     """Everything that can be wrong before a process is started is found here.
 
     Raises SettingsError, CatalogueError, ServiceError, or click.UsageError.
     """
     from rich.console import Console
 
-    from deploy.demo.clients import Wanted
     from deploy.demo.folder import make_run_folder
     from deploy.demo.run import Run
     from deploy.demo.screen import Screen
@@ -69,11 +69,11 @@ def prepare(wanted: object, *, headless: bool, report: Path | None) -> Run:
     from pearlstream.program import compile_catalogue
     from pearlstream.settings import load_settings
 
-    assert isinstance(wanted, Wanted)
     settings = load_settings()
     catalogue = load_catalogue(settings.catalogue.overlays)
     compile_catalogue(catalogue)
     catalogue.scenario(wanted.scenario)
+    _check_start(wanted.start)
     if report is not None and not report.absolute().parent.is_dir():
         raise click.UsageError(f"--report: there is no folder {report.absolute().parent}")
     folder = make_run_folder(settings.embedded.data_dir)
@@ -82,6 +82,16 @@ def prepare(wanted: object, *, headless: bool, report: Path | None) -> Run:
     console = Console()
     full = console.is_terminal and not console.is_dumb_terminal and not headless
     return Run(settings, catalogue, wanted, folder, Screen(console, full=full))
+
+
+def _check_start(start: str | None) -> None:
+    from producers.simulator.plan import instant_ms
+
+    try:
+        if start not in (None, "now"):
+            instant_ms(str(start))
+    except ValueError as error:
+        raise click.UsageError(f"--start: {error}") from None
 
 
 def play(run: Run) -> Outcome:

@@ -67,15 +67,16 @@ def gather(
 ) -> Facts:
     """Ask the books, the store and the ledger. Raises ServiceError if one of them does not answer."""
     store = StoreWatch(catalogue, Store(life.settings.clickhouse))
+    books = read_books(life.ledger)
     return Facts(
         run_id=run_id,
         life=life,
         scenario=scenario,
         catalogue_version=catalogue.version,
-        books=read_books(life.ledger),
+        books=books,
         totals=store.totals(exact=True),
         rollup_count=store.rollup_count(),
-        ledger=ask_ledger(life),
+        ledger=ask_ledger(life, int(books["produced"]), drained=drained),
         freshness_ms=freshness_ms,
         restarts=restarts,
         cpu_s=cpu_s,
@@ -95,10 +96,11 @@ def read_books(file: Path) -> Mapping[str, Any]:
     return books
 
 
-def ask_ledger(life: Life) -> Mapping[str, Any]:
+def ask_ledger(life: Life, produced: int, *, drained: bool) -> Mapping[str, Any]:
     """What `pearlstream store ledger --json` says about the life's database; the same that anybody can ask."""
+    options = ["--json", "--produced", str(produced), *(["--drained"] if drained else [])]
     asked = subprocess.run(
-        [*program("store", "ledger", "--json")],
+        program("store", "ledger", *options),
         env=environment_of(life.settings, inherit=True),
         capture_output=True,
         timeout=LEDGER_TIMEOUT_S,
@@ -135,7 +137,7 @@ def conclude(facts: Facts) -> Outcome:
         "freshness_ms": {"p50": facts.freshness_ms["p50"], "p99": facts.freshness_ms["p99"]},
         "alerts": {"fired": 0, "resolved": 0},  # nobody raises any yet
         "score": None,
-        "ledger": {"missing": ledger["missing"], "doubled": ledger["doubled"]},
+        "ledger": {name: ledger[name] for name in ("missing", "doubled", "pending", "findings")},
         "quarantined_by_reason": dict(totals.quarantined),
         "run": facts.run_id,
         "database": facts.life.settings.clickhouse.database,
@@ -169,11 +171,16 @@ def _findings(facts: Facts, quarantined: int) -> list[str]:
         ("seen", totals.seen, "accepted + duplicate + quarantined", totals.accepted + totals.duplicate + quarantined),
         ("accepted", totals.accepted, "raw rows stored", totals.stored),
         ("accepted", totals.accepted, "readings in rollups", facts.rollup_count),
-        ("ledger: missing", int(facts.ledger["missing"]), "nothing", 0),
-        ("ledger: doubled", int(facts.ledger["doubled"]), "nothing", 0),
     ]
     found += [f"{what} {n:,}, but {other} {m:,}" for what, n, other, m in equations if n != m]
-    return found
+    return found + [_in_words(finding) for finding in facts.ledger["findings"]]
+
+
+def _in_words(finding: Mapping[str, Any]) -> str:
+    """One finding of the ledger."""
+    where = f" ({finding['where']})" if finding["where"] else ""
+    places = f", for instance {finding['places'][0]}" if finding["places"] else ""
+    return f"{finding['what']}{where}: {finding['missing']:,} missing, {finding['doubled']:,} doubled{places}"
 
 
 def summary(outcome: Outcome) -> list[str]:

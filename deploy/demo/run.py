@@ -113,6 +113,8 @@ class Run:
                     self._tell("ending: the simulator sends what its gateways hold")
                     pipeline.stop_simulator()
                 if pipeline.played:
+                    if not drain.begun:
+                        self._tell("all is played; waiting until every stage has caught up and all is stored")
                     drain.look(watcher)
                 self.screen.show(self._scene(pipeline, watcher))
                 time.sleep(DRAW_EACH_S)
@@ -154,6 +156,11 @@ class _Drain:
     _clear: int = 0
     _behind: tuple[int | None, ...] = ()
     _moved: float = field(default_factory=time.monotonic)
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has looked at all."""
+        return self._looks is not None
 
     @property
     def over(self) -> bool:

@@ -42,6 +42,10 @@ class Lag(NamedTuple):
     records: int | None
 
 
+HEALTH = "health"
+"""The sub-item of indicators that speak of the data themselves."""
+
+
 @dataclass(frozen=True)
 class Headline:
     """The numbers above the table: rates over the last seconds, totals of the run."""
@@ -89,17 +93,24 @@ class Scene:
         moment = datetime.fromtimestamp(self.clock_ms / 1000, UTC).astimezone(timezone(timedelta(hours=hours)))
         return f"{moment:%a %Y-%m-%d %H:%M:%S} UTC{hours:+g}"
 
-    def worst(self, city: str) -> tuple[str, Signal] | None:
-        """The indicator to look at first in a city, by state and then in the order of the catalogue."""
-        found = [(one, self.signals[one, city]) for one in self.catalogue.indicators if (one, city) in self.signals]
+    def worst(self, city: str, *, health: bool = False) -> tuple[str, Signal] | None:
+        """The indicator to look at first in a city, by state and then in the order of the catalogue.
+
+        Those about the data themselves (`health`) are asked for apart: a station that misses a sample is no
+        trouble of the city.
+        """
+        found = [
+            (one.id, self.signals[one.id, city])
+            for one in self.catalogue.indicators.values()
+            if (one.id, city) in self.signals and (one.sub_item == HEALTH) == health
+        ]
         return max(found, key=lambda pair: SEVERITY.get(pair[1].shown, 0), default=None)
 
     def by_need(self) -> list[str]:
         """All cities, those with the worst signal first, otherwise in the order of the catalogue."""
 
-        def need(city: str) -> tuple[int, int]:
-            states = [SEVERITY.get(s.shown, 0) for (_, where), s in self.signals.items() if where == city]
-            top = max(states, default=0)
-            return (-top, -states.count(top) if top > SEVERITY["OK"] else 0)
+        def need(city: str) -> list[int]:
+            found = (self.worst(city), self.worst(city, health=True))
+            return [-SEVERITY.get(one[1].shown, 0) if one else 0 for one in found]
 
         return sorted(self.catalogue.cities, key=need)

@@ -25,6 +25,8 @@ WIDE = 136
 """From this width on, map and table stand side by side."""
 LOW = 32
 """Below this height, headings and legend are in one language."""
+TINY = 20
+"""Below this height, most of legend and numbers give way to the cities."""
 
 
 def draw(scene: Scene, width: int, height: int) -> RenderableType:
@@ -33,9 +35,9 @@ def draw(scene: Scene, width: int, height: int) -> RenderableType:
     What does not fit is left out in this order: second language of headings, the map, cities in no need; and it
     is said how many cities are left out.
     """
-    low = height < LOW
-    top = [_title(scene, width), *_strip(scene.headline, width), *_news(scene, width)]
-    legend = _legend(scene, width, low)
+    low, tiny = height < LOW, height < TINY
+    top = [_title(scene, width), *_strip(scene.headline, width)[: 2 if tiny else None], *_news(scene, width)]
+    legend = _honesty(scene, width) if tiny else _legend(scene, width, low)
     room = height - len(top) - len(legend) - 2
     return Group(*top, Text(), _body(scene, width, room, low), Text(), *legend)
 
@@ -169,12 +171,16 @@ def _legend(scene: Scene, width: int, low: bool) -> list[Text]:
     for look in paint.LOOKS.values():
         signs.append(f"{look.sign} {look.word}  ", look.text)
     signs.append(f"{paint.UP}{paint.DOWN}{paint.SAME} since the one before", paint.LABEL)
-    lines = [signs, *_sub_items(scene, width, low), Text(HONESTY, "italic", no_wrap=True, overflow="ellipsis")]
-    if scene.hint and lines[-1].cell_len + len(scene.hint) + 3 <= width:
-        lines[-1].append("   ").append(scene.hint, f"not italic {paint.LABEL}")
-    elif scene.hint and not low:
-        lines.append(Text(scene.hint, paint.LABEL, no_wrap=True, overflow="ellipsis"))
-    return lines
+    return [signs, *_sub_items(scene, width, low), *_honesty(scene, width, hint_below=not low)]
+
+
+def _honesty(scene: Scene, width: int, *, hint_below: bool = False) -> list[Text]:
+    """What the picture is and is not; and the hint, beside it or below it as there is room."""
+    line = Text(HONESTY, "italic", no_wrap=True, overflow="ellipsis")
+    if scene.hint and line.cell_len + len(scene.hint) + 3 <= width:
+        return [line.append("   ").append(scene.hint, f"not italic {paint.LABEL}")]
+    below = [Text(scene.hint, paint.LABEL, no_wrap=True, overflow="ellipsis")] if scene.hint and hint_below else []
+    return [line, *below]
 
 
 def _sub_items(scene: Scene, width: int, low: bool) -> list[Text]:

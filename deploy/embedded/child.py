@@ -77,6 +77,7 @@ class Child:
         self.restarts = 0
         self.failure: ServiceError | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
         self._watcher: threading.Thread | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -130,11 +131,11 @@ class Child:
             watcher.join(self.spec.stop_timeout_s + self.spec.ready_timeout_s)
 
     def log_tail(self) -> str:
-        """The last lines that it has written."""
+        """The last lines that it has written in its present or last life."""
         try:
             with self.spec.log_file.open("rb") as file:
                 file.seek(0, os.SEEK_END)
-                file.seek(max(0, file.tell() - _TAIL_BYTES))
+                file.seek(max(self._log_start, file.tell() - _TAIL_BYTES))
                 return file.read().decode("utf-8", "replace").strip()
         except OSError:
             return ""
@@ -161,6 +162,7 @@ class Child:
         with spec.log_file.open("ab") as output:
             output.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {spec.name}\n".encode())
             output.flush()
+            self._log_start = output.tell()
             return _spawner().run(
                 lambda: subprocess.Popen(
                     argv,

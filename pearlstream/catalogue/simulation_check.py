@@ -66,18 +66,22 @@ class _Check:
         self.types: dict[str, ColumnType] = {**REGISTRY_TYPES, "span_s": ColumnType.NUMBER}
 
     def fail(self, where: str, why: str, remedy: str) -> CatalogueError:
+        """An error that names the feed and the key."""
         return CatalogueError(f"feed {self.feed.id}: simulate.{where}: {why}", remedy=remedy)
 
     def known(self, where: str, name: str, names: Mapping[str, object]) -> None:
+        """Refuse a name that is not there (yet), with the nearest one that is."""
         if name not in names:
             near = get_close_matches(name, list(names), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
             raise self.fail(where, f"there is no {name!r}", hint)
 
     def constants(self) -> dict[str, ColumnType]:
+        """What the device's constants hold."""
         return {name: self._constant_type(name, constant) for name, constant in self.shape.device.items()}
 
     def run(self) -> None:
+        """Check everything, in the order of computation."""
         types = self.constants()
         for name, constant in self.shape.device.items():
             if constant.kind == "by":

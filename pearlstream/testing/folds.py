@@ -175,7 +175,7 @@ class Adding:
 
     def settled(self, state: AddingState) -> bool:
         """Always: the state is whole after every record."""
-        return True
+        return state.upto >= -1
 
     def pack(self, state: AddingState) -> bytes:
         """JSON, compressed."""

@@ -7,8 +7,8 @@ its writes still land (in order, or with a hole); a frozen one wakes up beside i
 records; a rebalance makes it read again; an older snapshot is found; a registry comes late.
 
     oracle = run(make_fold, records)                                # nothing goes wrong
-    world = run(make_fold, records, seed=7, faults=ROUGH)
-    assert world.read("accepted") == oracle.read("accepted")        # what a reader that skips and holds sees
+    sim = run(make_fold, records, seed=7, faults=ROUGH)
+    assert sim.read("accepted") == oracle.read("accepted")        # what a reader that skips and holds sees
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class Process:
 
 
 @dataclass
-class World:
+class Simulation:
     """One partition of a source log, the topics that a stage writes, and the processes that run it."""
 
     make_fold: Callable[[], Fold[Any]]
     records: Sequence[Record]
     seed: int = 0
     faults: Faults = CALM
-    limits: Limits = Limits(5, 1 << 30)
+    limits: Limits = Limits(5, 1 << 30)  # noqa: RUF009 - immutable
     batch: int = 4
     part_bytes: int = 64
     source: Source = Source("sim", 0)  # noqa: RUF009 - immutable
@@ -173,7 +173,7 @@ class World:
             elif isinstance(effect, Save):
                 process.turn = "b" if process.turn == "a" else "a"
                 parts = encode(self.maker, self.source, effect.snapshot, process.turn, self.part_bytes)
-                flight = Flight(effect, self.state_topic, [tuple(part) for part in parts])
+                flight = Flight(effect, self.state_topic, [(part.key, part.value, part.headers) for part in parts])
             else:
                 flight = Flight(effect, "", [])
             process.flights.append(flight)
@@ -298,8 +298,10 @@ def read_exactly(log: Sequence[Record]) -> list[Record]:
 
     for record in log:
         held.append(record)
-        while any(take(one) and (held.remove(one) or True) for one in list(held)):
-            pass
+        waiting = -1
+        while waiting != len(held):
+            waiting = len(held)
+            held = [one for one in held if not take(one)]
     assert not held, f"{len(held)} records wait behind a gap, the first: {held[0]}"
     return applied
 
@@ -312,35 +314,35 @@ def run(
     faults: Faults = CALM,
     steps: int = 0,
     **options: Any,
-) -> World:
-    """A world after `steps` steps with faults and then to its end without."""
-    world = World(make_fold, records, seed, faults, **options)
+) -> Simulation:
+    """A simulation after `steps` steps with faults and then to its end without."""
+    sim = Simulation(make_fold, records, seed, faults, **options)
     for _ in range(steps):
-        world.step()
-    world.settle()
-    return world
+        sim.step()
+    sim.settle()
+    return sim
 
 
 def crash_points(
     make_fold: Callable[[], Fold[Any]], records: Sequence[Record], *, seed: int = 0, **options: Any
-) -> list[World]:
-    """One world per step of a run without faults and per way of dying there: every single crash point."""
-    calm = World(make_fold, records, seed, **options)
+) -> list[Simulation]:
+    """One simulation per step of a run without faults and per way of dying there: every single crash point."""
+    calm = Simulation(make_fold, records, seed, **options)
     while not _finished(calm):
         calm.step()
-    worlds = []
+    runs = []
     for at in range(1, calm.steps + 1):
         for landing in ("all", "none", "some"):
-            world = World(make_fold, records, seed, **options)
+            sim = Simulation(make_fold, records, seed, **options)
             for _ in range(at):
-                world.step()
-            if world.processes:
-                world.crash(world.processes[0], landing)
-            world.settle()
-            worlds.append(world)
-    return worlds
+                sim.step()
+            if sim.processes:
+                sim.crash(sim.processes[0], landing)
+            sim.settle()
+            runs.append(sim)
+    return runs
 
 
-def _finished(world: World) -> bool:
-    end = world.records[-1].offset if world.records else -1
-    return bool(world.processes) and world.processes[0].folding.applied >= end and not world.processes[0].flights
+def _finished(sim: Simulation) -> bool:
+    end = sim.records[-1].offset if sim.records else -1
+    return bool(sim.processes) and sim.processes[0].folding.applied >= end and not sim.processes[0].flights

@@ -105,7 +105,7 @@ def import_files(
     overlays = [*settings.catalogue.overlays, *(o for o in mapping.overlay if o not in settings.catalogue.overlays)]
     program = compile_catalogue(load_catalogue(overlays))
     resolved = resolve(mapping, program.catalogue, str(mapping_file), dict(units))
-    console = Console(stderr=as_json)
+    console = wide_console(stderr=as_json)
     sent: Sent | None = None
     folded: Folded | None = None
     with Import(
@@ -130,6 +130,12 @@ def import_files(
             body = report.as_json(job, topics, database_for(mapping, settings), sent, folded)
             click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
         return EXIT_FINDING if job.rejects.findings else 0
+
+
+def wide_console(*, stderr: bool) -> Console:
+    """A console that does not fold lines where nobody sits at it (files, pipes, logs)."""
+    console = Console(stderr=stderr, highlight=False)
+    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=200)
 
 
 def with_dialect(mapping: Mapping, told: dict[str, str | None]) -> Mapping:

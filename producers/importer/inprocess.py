@@ -12,6 +12,7 @@ import pyarrow as pa
 from pearlstream.fold import InProcess, Log, Output, Record, header
 from pearlstream.folds.admit import Admit
 from pearlstream.folds.indicate import INDICATORS_ARROW, Indicate
+from pearlstream.folds.rollup import PARTIAL_ARROW, decode_partials
 from pearlstream.position import Source
 from pearlstream.program import Program
 from pearlstream.registry import RegistryBook
@@ -27,6 +28,8 @@ class Folded:
     """What the folds made of a log. `indicators`: one row per window and revision, with the columns of the wire."""
 
     indicators: pl.DataFrame
+    panes: pl.DataFrame
+    """Accepted readings by feed, city and 10 s pane: what the measures `<feed>.rows` counted."""
     rows: int = 0
     accepted: int = 0
     duplicate: int = 0
@@ -46,8 +49,9 @@ def fold_import(job: Import, *, partitions: int = 1, provisional: bool = False) 
 def fold_logs(program: Program, book: RegistryBook, logs: Iterable[Log], *, provisional: bool = False) -> Folded:
     """Fold the partitions of `readings` one after the other."""
     some = list(logs)
-    folded = Folded(pl.DataFrame())
+    folded = Folded(pl.DataFrame(), pl.DataFrame())
     tables: list[Any] = []
+    partials: list[Any] = []
     for partition, log in enumerate(some):
         admit = InProcess(Admit(program, book, len(some)), Source("import-in-process", partition))
         indicate = InProcess(
@@ -59,14 +63,20 @@ def fold_logs(program: Program, book: RegistryBook, logs: Iterable[Log], *, prov
                 _count(folded, output)
                 if output.target == "rollups":
                     rollups.append(output.key, output.value, output.headers)
+                    partials += [] if (part := decode_partials(output.value)) is None else [part]
         for at in range(0, len(rollups.records), BATCH):
             for output in indicate.feed(rollups.records[at : at + BATCH]):
                 tables += [pa.ipc.open_stream(output.value).read_all()]
-    table = pa.concat_tables(tables) if tables else INDICATORS_ARROW.empty_table()
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    folded.indicators = frame
+    folded.indicators = _frame(tables, INDICATORS_ARROW)
+    rows = _frame(partials, PARTIAL_ARROW).filter(pl.col("measure") == pl.col("feed") + ".rows")
+    folded.panes = rows.group_by("feed", "city", "pane_ms").agg(pl.col("n").sum()).sort("feed", "city", "pane_ms")
     return folded
+
+
+def _frame(tables: list[Any], schema: Any) -> pl.DataFrame:
+    frame = pl.from_arrow(pa.concat_tables(tables) if tables else schema.empty_table())
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 def _count(folded: Folded, output: Output) -> None:

@@ -49,6 +49,8 @@ class Survey:
     notes: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
     """Values outside the plausible range, by field."""
+    fields: set[str] = field(default_factory=set)
+    """Fields that some file gives."""
     head: pl.DataFrame = field(default_factory=pl.DataFrame)
     written: dict[str, Written] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class Import:
     def _look(self, path: Path, use: FileUse) -> Written:
         written = look_at(path, self.resolved.mapping.dialect, self.resolved.columns_for(use), self._confirm)
         self.survey.written[str(path)] = written
+        self.survey.fields |= set(use.fields)
         return written
 
     def _read(self, reader: FileReader, spill: Spill) -> None:
@@ -190,8 +193,4 @@ class Import:
     def steps(self) -> Iterator[Step]:
         """The log, from the opening tick to the one at which everything is settled."""
         columns = [name for name in schema_of(self.resolved) if name not in self.resolved.registry_texts]
-        return self.plan.steps(frame.select(columns) for frame in self._whole_instants())
-
-    def _whole_instants(self) -> Iterator[pl.DataFrame]:
-        """Readings as they were written; slots may be cut anywhere."""
-        yield from self.readings()
+        return self.plan.steps(frame.select(columns) for frame in self.readings())

@@ -22,8 +22,8 @@ class MappingError(PearlstreamError):
 class FileRefused(PearlstreamError):
     """A file is refused whole, before anything is sent.
 
-    `reason`: `csv_dialect` (say how the file is written), `csv_encoding`, `csv_quote`, `csv_empty`,
-    `csv_header`, `unit_mixed`, `no_readings`.
+    `reason`: `csv_dialect` (say how the file is written), `csv_encoding`, `csv_quote`, `csv_empty`, `csv_header`,
+    `csv_file`, `unit_mixed`, `no_readings`.
     """
 
     def __init__(self, reason: str, message: str, *, remedy: str) -> None:

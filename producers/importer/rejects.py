@@ -9,9 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from producers.importer.problems import QUIET_REASONS
+from producers.importer.problems import QUIET_REASONS, FileRefused
 
 HEADER = ("file", "row", "reason", "message")
+_HEADER_LINE = ",".join(f'"{name}"' for name in HEADER)
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -27,12 +28,25 @@ class Rejects:
         self._writer: Any = None
 
     def __enter__(self) -> Rejects:
+        self._clear()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _clear(self) -> None:
+        """Take away the rejects file of an earlier import. Raises FileRefused rather than overwrite any other file."""
+        if self.path is None or not self.path.exists():
+            return
+        with self.path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline().strip()
+        if first != _HEADER_LINE:
+            raise FileRefused(
+                "csv_file", f"{self.path} exists and is no rejects file", remedy="name another file with --rejects"
+            )
+        self.path.unlink()
 
     @property
     def total(self) -> int:

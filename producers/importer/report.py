@@ -110,7 +110,7 @@ def tell(console: Console, job: Import, *, dry: bool) -> None:
 def _head(console: Console, job: Import) -> None:
     """The first readings, with the fields that are mapped, in the feed's units."""
     head, feed = job.survey.head, job.resolved.feed
-    fields = [name for name in feed.fields if name in head.columns and head[name].null_count() < len(head)]
+    fields = [name for name in feed.fields if name in job.survey.fields]
     table = Table(title="first readings", title_justify="left", box=None)
     for title in ("time (UTC)", "device", *(f"{n} {feed.fields[n].unit}".strip() for n in fields)):
         table.add_column(title, justify="left" if title in ("time (UTC)", "device") else "right")

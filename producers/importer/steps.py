@@ -157,12 +157,12 @@ def _by_slot(frame: pl.DataFrame, slot_ms: int) -> Iterator[tuple[int, pl.DataFr
 
 def _batch(rows: pl.DataFrame, schema: Any) -> Any:
     """Readings with the feed's canonical columns; there is no sequence number."""
-    arrays = []
-    for column in schema:
-        if column.name in rows.columns:
-            arrays.append(rows[column.name].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(column.type))
-        else:
-            arrays.append(pa.nulls(len(rows), column.type))
+    # Built from cells, because what Polars leaves under a null is not defined: equal readings give equal bytes.
+    cells = {name: rows[name].to_list() for name in schema.names if name in rows.columns}
+    arrays = [
+        pa.array(cells[column.name], column.type) if column.name in cells else pa.nulls(len(rows), column.type)
+        for column in schema
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

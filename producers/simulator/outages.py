@@ -63,7 +63,19 @@ def episodes(
                 episode = _episode(fleets[feed], outages[feed], city, begin_ms, length, salt)
                 if episode.until_ms > start_ms and episode.from_ms < end_ms:
                     found.append(episode)
-    return sorted(found, key=lambda episode: (episode.from_ms, episode.name))
+    return sorted(_merged(found), key=lambda episode: (episode.from_ms, episode.name))
+
+
+def _merged(found: list[Episode]) -> list[Episode]:
+    """Episodes of one gateway that overlap as one: it is offline until the last of them ends."""
+    merged: list[Episode] = []
+    for episode in sorted(found, key=lambda episode: (episode.feed, episode.gateway, episode.from_ms)):
+        last = merged[-1] if merged else None
+        if last and (last.feed, last.gateway) == (episode.feed, episode.gateway) and episode.from_ms <= last.until_ms:
+            merged[-1] = last._replace(until_ms=max(last.until_ms, episode.until_ms))
+        else:
+            merged.append(episode)
+    return merged
 
 
 def _homes(fleet: Fleet) -> set[str]:

@@ -82,17 +82,15 @@ class Lost(NamedTuple):
 
 @dataclass
 class Walk:
-    """What came of a stretch of log: items to apply in their order, what was lost, what is still held.
-
-    `length` is how many of the items offered belong to it.
+    """What came of a stretch of log: items to apply in their order, what was lost, and what is still held, by
+    the chain and the offset that it joins on to.
     """
 
     applied: list[Item] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     marks: dict[str, Progress] = field(default_factory=dict)
     repeats: int = 0
-    held: list[Item] = field(default_factory=list)
-    length: int = 0
+    held: dict[tuple[str, int], list[Item]] = field(default_factory=dict)
 
 
 def walk(marks: Marks, items: Sequence[Item]) -> Walk:
@@ -101,10 +99,13 @@ def walk(marks: Marks, items: Sequence[Item]) -> Walk:
     The same items after the same marks give the same walk: that is what a redo after a crash relies on.
     Raises PositionError on an overlap.
     """
-    result = _through(marks, items)
-    for item in sorted(result.held, key=lambda one: (one.chain, one.position.after if one.position else 0, one.part)):
-        _pass_gap(marks, result, item)
-    result.held = []
+    result = Walk()
+    for item in items:
+        _step(marks, result, item)
+    for place in sorted(result.held):
+        for item in sorted(result.held[place], key=lambda one: one.part):
+            _pass_gap(marks, result, item)
+    result.held = {}
     return result
 
 
@@ -125,13 +126,6 @@ def clean_length(marks: Marks, items: Sequence[Item], limit: int) -> int:
     return clean
 
 
-def _through(marks: Marks, items: Sequence[Item]) -> Walk:
-    result = Walk(length=len(items))
-    for item in items:
-        _step(marks, result, item)
-    return result
-
-
 def _step(marks: Marks, result: Walk, item: Item) -> None:
     if item.role in UNCHAINED:
         result.applied.append(item)
@@ -142,10 +136,9 @@ def _step(marks: Marks, result: Walk, item: Item) -> None:
     verdict = _judge(marks, result, item)
     if verdict is Verdict.APPLY:
         _apply(result, item)
-        if result.held:
-            _release(marks, result)
+        _release(marks, result, item.chain)
     elif verdict is Verdict.GAP:
-        result.held.append(item)
+        result.held.setdefault((item.chain, item.position.after), []).append(item)
     else:
         result.repeats += 1
 
@@ -155,8 +148,8 @@ def _judge(marks: Marks, result: Walk, item: Item) -> Verdict:
     assert position is not None
     progress = result.marks.get(item.chain) or marks.get(item.chain)
     if progress is None:
-        _first_contact(result, item)
-        progress = result.marks[item.chain]
+        # First contact. Whether something lay before it, only time tells: a lost first send is written again.
+        progress = Progress(-1)
     verdict = Mark(progress.applied).judge(position)
     if verdict is not Verdict.APPLY:
         return verdict
@@ -170,19 +163,6 @@ def _judge(marks: Marks, result: Walk, item: Item) -> Verdict:
     return Verdict.APPLY if item.part == progress.part + 1 else Verdict.GAP
 
 
-def _first_contact(result: Walk, item: Item) -> None:
-    """Begin a chain at its first record; what lay before it, if anything, is lost to retention."""
-    position = item.position
-    assert position is not None
-    result.marks[item.chain] = Progress(position.after)
-    if position.after >= 0:
-        source = position.source
-        note = f"the first record of {item.chain} in {item.role} begins after {position.after}"
-        result.lost.append(
-            Lost(item.role, source.topic_id, source.partition, -1, position.after, "retention_loss", note)
-        )
-
-
 def _apply(result: Walk, item: Item) -> None:
     position = item.position
     assert position is not None
@@ -193,21 +173,22 @@ def _apply(result: Walk, item: Item) -> None:
     result.marks[item.chain] = Progress(position.upto) if last else Progress(applied, item.part, position.upto)
 
 
-def _release(marks: Marks, result: Walk) -> None:
-    """Apply what was held and joins on now, until nothing does."""
-    moved = True
-    while moved:
-        moved = False
-        for item in list(result.held):
+def _release(marks: Marks, result: Walk, chain: str) -> None:
+    """Apply what was held of a chain and joins on now, until nothing does."""
+    while waiting := result.held.pop((chain, result.marks[chain].applied), None):
+        before = result.marks[chain]
+        still = []
+        for item in sorted(waiting, key=lambda one: one.part):
             verdict = _judge(marks, result, item)
-            if verdict is Verdict.GAP:
-                continue
-            result.held.remove(item)
-            moved = True
             if verdict is Verdict.APPLY:
                 _apply(result, item)
+            elif verdict is Verdict.GAP:
+                still.append(item)
             else:
                 result.repeats += 1
+        if still:
+            result.held[chain, before.applied] = still
+            return
 
 
 def _pass_gap(marks: Marks, result: Walk, item: Item) -> None:
@@ -219,13 +200,15 @@ def _pass_gap(marks: Marks, result: Walk, item: Item) -> None:
         result.repeats += 1
         return
     if verdict is Verdict.GAP:
-        progress = result.marks.get(item.chain) or marks[item.chain]
-        source = position.source
+        known = result.marks.get(item.chain) or marks.get(item.chain)
+        progress = known or Progress(-1)
+        source, reason = position.source, "gap" if known else "retention_loss"
         note = f"nothing came between {progress.applied} and {position.after} of {item.chain} in {item.role}"
         if position.after == progress.applied:
             note = f"part {progress.part + 1} to {item.part - 1} of {position} is missing in {item.role}"
-        lost_to = max(position.after, progress.applied)
-        result.lost.append(Lost(item.role, source.topic_id, source.partition, progress.applied, lost_to, "gap", note))
+        result.lost.append(
+            Lost(item.role, source.topic_id, source.partition, progress.applied, position.after, reason, note)
+        )
         result.marks[item.chain] = Progress(position.after, item.part - 1, position.upto)
     _apply(result, item)
 

@@ -73,7 +73,14 @@ def _frame(store: Store, sql: str, parameters: Mapping[str, Any] | None = None) 
 def raw_by_frame(store: Store, tables: Iterable[str]) -> pl.DataFrame:
     """Readings by source hash, partition, frame, city and table."""
     empty = pl.DataFrame(
-        schema={"src": pl.UInt64, "part": pl.Int64, "offset": pl.Int64, "city": pl.String, "n": pl.Int64, "table": pl.String}
+        schema={
+            "src": pl.UInt64,
+            "part": pl.Int64,
+            "offset": pl.Int64,
+            "city": pl.String,
+            "n": pl.Int64,
+            "table": pl.String,
+        }
     )
     parts = [_labelled(_frame(store, ledger_sql.raw_by_frame(store.database, table)), table) for table in tables]
     return pl.concat([empty, *parts], how="vertical_relaxed")

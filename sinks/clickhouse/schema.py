@@ -97,7 +97,7 @@ def _readings_view(feed: Feed) -> View:
     hold_ms = feed.hold_s * 1000
     clock = "toInt64(18446744073709551615 - keep)"
     pane_end = "intDiv(toUnixTimestamp64Milli(ts), 10000) * 10000 + 10000"
-    columns += [f"{clock} AS clock_ms", f"{pane_end} + {hold_ms} < {clock} AS late", "part", "off", "stored_at"]
+    columns += [f"{clock} AS clock_ms", f"toBool({pane_end} + {hold_ms} < {clock}) AS late", "part", "off", "stored_at"]
     select = (
         f"SELECT {', '.join(columns)}\nFROM {{db}}.`{readings_table_name(feed.id)}` FINAL\n"
         "SETTINGS do_not_merge_across_partitions_select_final = 1"

@@ -173,7 +173,9 @@ def shape_alerts(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
         value = item.record.value or b""
         try:
             said = orjson.loads(value)
-            row: dict[str, Any] = {name: str(said.get(name) or "") for name in ("transition", "indicator", "city", "dims", "severity")}
+            row: dict[str, Any] = {
+                name: str(said.get(name) or "") for name in ("transition", "indicator", "city", "dims", "severity")
+            }
             level = said.get("value")
             row |= {
                 "transition_no": int(said.get("transition_no", 0)),

@@ -4,6 +4,8 @@ Identifiers come from the catalogue or from this folder, are checked and back-qu
 as parameters. Texts of people (units, names) occur in comments only and are quoted as literals.
 """
 
+# ruff: noqa: S608 - this is where SQL is put together; names are checked by `quoted`, values are parameters
+
 from __future__ import annotations
 
 import re

@@ -17,7 +17,9 @@ FEW = Limits(records=5, bytes=1 << 30)
 MANY = Limits(records=1 << 30, bytes=1 << 30)
 
 
-def folding(limits: Limits = MANY, start: Snapshot | None = None, fold: Counting | None = None) -> Folding[CountingState]:
+def folding(
+    limits: Limits = MANY, start: Snapshot | None = None, fold: Counting | None = None
+) -> Folding[CountingState]:
     return Folding(fold or Counting(), SOURCE, start=start, limits=limits)
 
 
@@ -167,7 +169,24 @@ def test_a_fold_that_waits_for_a_registry_is_offered_the_same_records_again() ->
 @pytest.mark.parametrize("batch", [1, 2, 5, 30])
 @pytest.mark.parametrize("limits", [MANY, FEW], ids=["no snapshot", "snapshots"])
 def test_a_record_on_which_the_fold_fails_is_quarantined_alone(batch: int, limits: Limits) -> None:
-    values: list[bytes | int] = [1, b"a", POISON, b"b", 2, b"c", 3, b"d", POISON, POISON, b"e", 4, b"f", 5, b"g", POISON]
+    values: list[bytes | int] = [
+        1,
+        b"a",
+        POISON,
+        b"b",
+        2,
+        b"c",
+        3,
+        b"d",
+        POISON,
+        POISON,
+        b"e",
+        4,
+        b"f",
+        5,
+        b"g",
+        POISON,
+    ]
     records = log(*values)
     work = [item for item in drive(folding(limits), records, batch) if isinstance(item, Output)]
     first = {(item.target, item.upto): item for item in work}

@@ -61,7 +61,9 @@ def check_exact(topics: Topics, load: Load) -> int:
         outputs = expected(topics, partition, readings)
         for target in TARGETS:
             wanted = [(one.key, one.value, one.headers) for one in outputs if one.target == target]
-            log = topics.read(target, partition, lambda found, last=wanted[-1][2]: any(r.headers == last for r in found))
+            log = topics.read(
+                target, partition, lambda found, last=wanted[-1][2]: any(r.headers == last for r in found)
+            )
             got = [(one.key, one.value, one.headers) for one in read_exactly(log)]
             assert got == wanted
             repeats += len(log) - len(got)
@@ -79,7 +81,9 @@ def test_a_worker_killed_twice_under_load_loses_and_doubles_nothing(topics: Topi
     check_exact(topics, load)
 
 
-def test_a_worker_stopped_by_sigterm_ends_cleanly_and_its_successor_goes_on(topics: Topics, start_worker: Start) -> None:
+def test_a_worker_stopped_by_sigterm_ends_cleanly_and_its_successor_goes_on(
+    topics: Topics, start_worker: Start
+) -> None:
     load = Load(topics, frames=100, per_second=1000)
     worker = start_worker("--alone")
     assert check_exact(topics, load) == 0

@@ -30,9 +30,7 @@ class Topics:
     """The topics of one test, under a prefix of their own."""
 
     def __init__(self, bootstrap: str, partitions: int = PARTITIONS) -> None:
-        self.kafka = Kafka(
-            bootstrap_servers=bootstrap, prefix=f"t{uuid.uuid4().hex[:8]}.", partitions=partitions
-        )
+        self.kafka = Kafka(bootstrap_servers=bootstrap, prefix=f"t{uuid.uuid4().hex[:8]}.", partitions=partitions)
         with admin_client(self.kafka) as admin:
             self.ids = ensure_topics(admin, self.kafka)
         self.producer = KafkaProducer(bootstrap_servers=bootstrap, acks=-1, linger_ms=2)
@@ -54,7 +52,9 @@ class Topics:
     def flush(self) -> None:
         self.producer.flush()
 
-    def read(self, role: str, partition: int, until: Callable[[list[Record]], bool], timeout_s: float = 30) -> list[Record]:
+    def read(
+        self, role: str, partition: int, until: Callable[[list[Record]], bool], timeout_s: float = 30
+    ) -> list[Record]:
         """The records of a partition from its beginning until `until` says that it is enough."""
         consumer = KafkaConsumer(
             bootstrap_servers=self.kafka.bootstrap_servers, auto_offset_reset="earliest", group_id=None,

@@ -19,7 +19,7 @@ _TRANSPORT = (
     "query database default_format query_id session_id session_timeout session_check compress decompress "
     "buffer_size wait_end_of_query quota_key stacktrace client_protocol_version role enable_http_compression "
     "http_zlib_compression_level send_progress_in_http_headers http_headers_progress_interval_ms "
-    "cancel_http_readonly_queries_on_client_close add_http_cors_header readonly user password"
+    "cancel_http_readonly_queries_on_client_close add_http_cors_header readonly user password log_comment"
 )
 _OF_THE_TRANSPORT = frozenset(_TRANSPORT.split())
 """Names in a query string that are not settings of the engine."""
@@ -58,6 +58,8 @@ class Call:
     read_only: bool
     pack: bool
     wait: bool
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """By what it is found among the running statements."""
     external: list[External] = field(default_factory=list)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import chdb
 from deploy.embedded.folders import FolderLock, prepare_folder
 from deploy.embedded.store.engine_config import DATA, INCOMING, write_config
 from deploy.embedded.store.faults import BAD_ARGUMENTS, StoreError
-from deploy.embedded.store.guard import Guard, denied_names
+from deploy.embedded.store.guard import Guard, denied_engines, denied_names
 from pearlstream.errors import ServiceError
 
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
@@ -58,7 +58,12 @@ class Engine:
         self._check_grants()
         self.version, self.timezone, self.display_name = self._facts()
         self.initial = self._changed_settings()
-        self.guard = Guard(denied_names(self._lines("SELECT name FROM system.table_functions")))
+        self.guard = Guard(
+            denied_names(self._lines("SELECT name FROM system.table_functions")),
+            denied_engines(
+                self._lines("SELECT name FROM system.table_engines UNION ALL SELECT name FROM system.database_engines")
+            ),
+        )
 
     def connect(self) -> Link:
         """A connection of its own, with its own settings, database and temporary tables (about 0.2 ms)."""
@@ -68,7 +73,7 @@ class Engine:
             raise StoreError.of_engine(error) from None
 
     def kill(self, mark: str) -> None:
-        """Stop the running statement whose setting `log_comment` is `mark`; none is fine, too."""
+        """Stop the running statement that was laid with `mark`; none is fine, too."""
         link = self.connect()
         try:
             found = link.ask(_RUNNING, "TabSeparatedRaw", {"mark": mark}).body

@@ -1,8 +1,8 @@
 """The engine's own configuration: what its user may do, and how much of a small machine it takes.
 
-chDB takes ClickHouse's configuration files, so the engine itself refuses what reaches outside of it: the
-grants below name no source (file, url, remote, ...), no foreign table engine, no backup and no user
-management. Whatever the endpoint in front overlooks still meets these.
+chDB takes ClickHouse's configuration files, so the engine itself refuses most of what reaches outside of
+it: the grants below name no source (file, url, remote, ...), and so no engine that reads one, no backup
+and no user management. Whatever the endpoint in front overlooks still meets these.
 """
 
 from __future__ import annotations
@@ -19,13 +19,6 @@ _GRANTS = (
     "SHOW, SELECT, INSERT, ALTER, CREATE, DROP, UNDROP TABLE, TRUNCATE, OPTIMIZE, KILL QUERY, dictGet, CHECK",
     "SYSTEM MERGES, SYSTEM TTL MERGES, SYSTEM FLUSH, SYSTEM VIEWS, SYSTEM CLEANUP, SYSTEM SYNC REPLICA, "
     "SYSTEM DROP CACHE, SYSTEM RELOAD DICTIONARY",
-)
-
-_MERGE_TREES = ("", "Replacing", "Summing", "Aggregating", "Collapsing", "VersionedCollapsing", "Coalescing")
-_TABLE_ENGINES = (
-    *(f"{kind}MergeTree" for kind in _MERGE_TREES),
-    *("View", "MaterializedView", "Memory", "Null", "Log", "TinyLog", "StripeLog", "Join", "Set", "Buffer"),
-    *("Dictionary", "Merge", "Alias", "GenerateRandom"),
 )
 
 _FIXED = {
@@ -75,9 +68,7 @@ def _settle_default_database(data: Path) -> None:
 
 
 def _users() -> str:
-    grants = [*_GRANTS]
-    lines = [f"<query>GRANT {grant} ON *.*</query>" for grant in grants]
-    lines += [f"<query>GRANT TABLE ENGINE ON {engine}</query>" for engine in _TABLE_ENGINES]
+    grants = "".join(f"<query>GRANT {grant} ON *.*</query>" for grant in _GRANTS)
     settings = "".join(f"<{name}>{value}</{name}>" for name, value in {**_DEFAULTS, **_FIXED}.items())
     fixed = "".join(f"<{name}><const/></{name}>" for name in _FIXED)
     return (
@@ -86,7 +77,7 @@ def _users() -> str:
         "<quotas><default/></quotas>"
         "<users><default><password/><networks><ip>::/0</ip></networks>"
         "<profile>default</profile><quota>default</quota>"
-        f"<grants>{''.join(lines)}</grants></default></users>"
+        f"<grants>{grants}</grants></default></users>"
         "</clickhouse>\n"
     )
 
@@ -101,9 +92,6 @@ def _server() -> str:
         "<default_database>_local</default_database>"
         f"<users_config>{CONFIG}/users.xml</users_config>"
         f"<user_directories><users_xml><path>{CONFIG}/users.xml</path></users_xml></user_directories>"
-        "<access_control_improvements>"
-        "<table_engines_require_grant>true</table_engines_require_grant>"
-        "</access_control_improvements>"
         # A list that no host is on: dictionaries and functions reach nobody.
         "<remote_url_allow_hosts><host>nobody.invalid</host></remote_url_allow_hosts>"
         "<max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>"

@@ -2,13 +2,13 @@
 
 The engine's own grants refuse most of it (see `engine_config`). This is the second wall, and the first for
 what the engine does not count as a right: `INTO OUTFILE`, `FROM INFILE`, the functions `file(...)` and
-`python(...)`, and several statements in one request.
+`python(...)`, table engines with a folder of their own, and several statements in one request.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from deploy.embedded.store.faults import ACCESS_DENIED, SYNTAX_ERROR, StoreError
 from deploy.embedded.store.lexer import Kind, Token, string_value, tokens
@@ -19,8 +19,16 @@ HARMLESS_TABLE_FUNCTIONS = frozenset(
 )
 """Table functions that reach nothing outside the store; every other one that the engine has is refused."""
 
+HARMLESS_ENGINES = frozenset(
+    b"mergetree replacingmergetree summingmergetree aggregatingmergetree collapsingmergetree "
+    b"versionedcollapsingmergetree coalescingmergetree view materializedview memory null log tinylog "
+    b"stripelog join set buffer dictionary merge alias generaterandom atomic".split()
+)
+"""Engines of tables and databases that keep to the store's folder; every other one is refused."""
+
 _FUNCTIONS = frozenset(
-    b"file disk catboostevaluate aigenerate aiclassify aiembed aiextract airedact aitranslate aisimilarity aifilter".split()
+    b"file disk catboostevaluate aigenerate aiclassify aiembed aiextract airedact aitranslate aisimilarity "
+    b"aifilter".split()
 )
 """What else looks like a call and reaches files or the network (`disk(...)` in a table's settings)."""
 
@@ -29,6 +37,8 @@ _DICTIONARY_SOURCES = frozenset(
     b"library remote hdfs s3 url".split()
 )
 
+_NAMES = (Kind.WORD, Kind.QUOTED)
+
 
 def denied_names(table_functions: Iterable[bytes]) -> frozenset[bytes]:
     """Names (small letters) that may not be called, given the table functions of the engine at hand."""
@@ -36,13 +46,19 @@ def denied_names(table_functions: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(risky | _FUNCTIONS | _DICTIONARY_SOURCES)
 
 
-class Guard:
-    """Looks through statements; `denied` are the names that may not be called."""
+def denied_engines(engines: Iterable[bytes]) -> frozenset[bytes]:
+    """Names (small letters) that may not follow ENGINE, given those of the engine at hand."""
+    return frozenset({name.lower() for name in engines} - HARMLESS_ENGINES)
 
-    def __init__(self, denied: frozenset[bytes]) -> None:
-        self._denied = denied
-        names = b"|".join(sorted(re.escape(name) for name in denied))
-        self._mentioned = re.compile(rb"(?i)(?<![\w])(?:" + names + rb")(?![\w])|\b(?:INTO\s+OUT|FROM\s+IN)FILE\b")
+
+class Guard:
+    """Looks through statements: `names` may not be called, `engines` may not be used."""
+
+    def __init__(self, names: frozenset[bytes], engines: frozenset[bytes]) -> None:
+        self._denied = names
+        self._engines = engines
+        either = b"|".join(sorted(re.escape(name) for name in names))
+        self._mentioned = re.compile(rb"(?i)(?<!\w)(?:" + either + rb")(?!\w)|\b(?:INTO\s+OUT|FROM\s+IN)FILE\b")
 
     def check(self, sql: bytes) -> list[Token]:
         """The tokens of one whole statement without comments. Raises StoreError if it is refused."""
@@ -55,29 +71,33 @@ class Guard:
                     self._check_quoted(string_value(token.text))
         return found
 
-    def watch(self, stream: Iterable[Token]) -> Iterable[Token]:
+    def watch(self, stream: Iterable[Token]) -> Iterator[Token]:
         """The tokens of `stream` without comments, each looked at before it is passed on."""
         before: list[Token] = []
         for token in stream:
             if token.kind is Kind.COMMENT:
                 self._check_quoted(token.text)
                 continue
-            self._check_token(token, before)
-            before = [*before[-2:], token]
+            if before:
+                self._check_pair(before[-1], token)
+                self._check_engine(before, token)
+            before = [*before[-1:], token]
             yield token
 
-    def _check_token(self, token: Token, before: list[Token]) -> None:
-        last = before[-1] if before else None
-        if last is not None and last.text == b";":
+    def _check_pair(self, last: Token, token: Token) -> None:
+        if last.text == b";" and token.text != b";":
             raise StoreError.of_ours(SYNTAX_ERROR, "Syntax error: one statement a request, something follows ';'")
-        if token.text == b"(" and last is not None and last.kind in (Kind.WORD, Kind.QUOTED):
-            if last.kind is Kind.QUOTED and b"\\" in last.text:
-                raise _denied("a function's name with escapes in it")
-            if last.name in self._denied:
-                raise _denied(f"{last.name.decode()}(...)")
-        words = (last.upper if last is not None else b"", token.upper)
-        if words in ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE")):
-            raise _denied(b" ".join(words).decode())
+        if token.text == b"(" and last.kind in _NAMES and (last.escaped or last.name in self._denied):
+            raise _denied(f"{last.name.decode(errors='replace')}(...)")
+        if (last.upper, token.upper) in ((b"INTO", b"OUTFILE"), (b"FROM", b"INFILE")):
+            raise _denied(f"{last.upper.decode()} {token.upper.decode()}")
+
+    def _check_engine(self, before: list[Token], token: Token) -> None:
+        """The word after ENGINE, or ENGINE =."""
+        words = [known.text.upper() for known in before]
+        named = words[-1] == b"ENGINE" or words == [b"ENGINE", b"="]
+        if named and token.kind in _NAMES and (token.escaped or token.name in self._engines):
+            raise _denied(f"ENGINE {token.name.decode(errors='replace')}")
 
     def _check_quoted(self, text: bytes) -> None:
         found = self._mentioned.search(text)
@@ -90,7 +110,7 @@ def _check_default(statement: list[Token]) -> None:
     words = [token.upper for token in statement[:2]]
     if words[1:] == [b"DATABASE"] and words[0] in (b"DROP", b"DETACH", b"RENAME"):
         for token in statement[2:]:
-            if token.kind in (Kind.WORD, Kind.QUOTED) and token.name == b"default":
+            if token.kind in _NAMES and (token.escaped or token.name == b"default"):
                 raise _denied(f"{words[0].decode()} DATABASE default")
 
 

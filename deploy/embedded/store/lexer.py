@@ -47,6 +47,11 @@ class Token(NamedTuple):
             return self.text[1:-1].replace(quote * 2, quote).lower()
         return self.text.lower()
 
+    @property
+    def escaped(self) -> bool:
+        """Whether it is an identifier whose `name` is not what the engine will read."""
+        return self.kind is Kind.QUOTED and b"\\" in self.text
+
 
 _TOKEN = re.compile(
     rb"""

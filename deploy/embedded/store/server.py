@@ -91,7 +91,7 @@ class Endpoint:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             log.info("client gone, %s", call.query_id)
-            await asyncio.to_thread(self._engine.kill, call.query_id)
+            await asyncio.to_thread(self._engine.kill, call.mark)
             raise
 
     def _done(self, task: asyncio.Task[web.StreamResponse]) -> None:
@@ -119,12 +119,10 @@ class Endpoint:
 
     async def _answer_over(self, link: Link, request: web.Request, call: Call) -> web.StreamResponse:
         task = await self._on_thread(self._understand, call)
-        # Found again by this mark if it has to be stopped; an insert is never stopped halfway.
-        marked = {} if isinstance(task, DataInsert) else {"log_comment": call.query_id}
-        await self._on_thread(
-            functools.partial(link.lay, {**marked, **call.settings}, call.database, read_only=call.read_only)
-        )
-        call.settings.update(marked)
+        if not isinstance(task, DataInsert):
+            # Found again by its mark if it has to be stopped; an insert is never stopped halfway.
+            call.settings["log_comment"] = call.mark
+        await self._on_thread(functools.partial(link.lay, call.settings, call.database, read_only=call.read_only))
         if isinstance(task, DataInsert):
             answer = await self._on_thread(self._insert, link, call, task)
             headers = self._replies.headers(call.query_id) | self._replies.summary(answer, wrote=True)
@@ -223,7 +221,7 @@ class Endpoint:
             await _write(reply, packer.pack(self._replies.late_error(error, tag)))
             reply.force_close()
         await _write(reply, packer.end())
-        await reply.write_eof()
+        # The end itself is sent when we return: by then the session is free for what the client asks next.
 
     async def _on_thread(self, work: Callable[[*_A], _R], *arguments: *_A) -> _R:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -54,7 +54,7 @@ def ask(store, sql: str | bytes = b"", *, method: str = "POST", headers=None, lo
         connection.close()
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Come back as soon as `condition` holds; fail if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -66,6 +66,14 @@ def test_a_child_that_ends_at_once_is_an_error_with_its_last_words(tmp_path: Pat
     assert "worker.log" in caught.value.remedy
 
 
+def test_the_last_words_are_those_of_the_last_life(tmp_path: Path):
+    child = Child(python(tmp_path, "raise SystemExit('said once')", ready=lambda: False))
+    for _ in range(2):
+        with pytest.raises(ServiceError) as caught:
+            child.start()
+    assert caught.value.message.count("said once") == 1
+
+
 def test_a_child_that_is_not_ready_in_time_is_ended(tmp_path: Path):
     child = Child(python(tmp_path, SLEEP, ready=lambda: False, ready_timeout_s=0.3))
     with pytest.raises(ServiceError, match="not ready within"):
@@ -103,7 +111,7 @@ def test_a_dead_child_is_started_again_and_the_owner_is_told(tmp_path: Path):
     first = child.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    assert back.wait(10)
+    assert back.wait(30)
     try:
         assert told == ["before", "after"]
         assert child.alive
@@ -139,7 +147,7 @@ def test_stopping_during_the_pause_before_a_restart_starts_nothing(tmp_path: Pat
     child = Child(python(tmp_path, SLEEP, backoff_s=30.0, backoff_limit_s=30.0), before_restart=paused.set)
     child.start()
     os.kill(child.pid or 0, signal.SIGKILL)
-    assert paused.wait(10)
+    assert paused.wait(30)
     child.stop()
     assert not child.alive
     assert child.restarts == 0

@@ -109,14 +109,12 @@ def test_a_new_life_of_the_broker_goes_by_the_owner(tmp_path: Path):
         services.run(ChildSpec("worker", SLEEP, tmp_path / "worker.log"))
         back.set()
 
-    services = EmbeddedServices(
-        settings(tmp_path, clickhouse=EXTERNAL_STORE), broker_lost=lost, broker_back=returned
-    )
+    services = EmbeddedServices(settings(tmp_path, clickhouse=EXTERNAL_STORE), broker_lost=lost, broker_back=returned)
     with services:
         worker = services.run(ChildSpec("worker", SLEEP, tmp_path / "worker.log"))
         broker = services.children[0]
         os.kill(broker.pid or 0, signal.SIGKILL)
-        assert back.wait(20)
+        assert back.wait(30)
         assert told == [["broker"], []]
         assert not worker.alive
         assert [child.alive for child in services.children] == [True, True]

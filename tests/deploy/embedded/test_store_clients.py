@@ -7,7 +7,6 @@ import gzip
 import http.client
 import json
 import socket
-import uuid
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode, urlsplit
@@ -113,7 +112,7 @@ def test_an_unknown_compression_is_refused_with_those_that_are_known(embedded_st
     ("query", "body"),
     [
         ("", b"INSERT INTO store_clients.t (a, s) VALUES (1, 'one'), (2, 'it''s; (x')"),
-        ("", b"INSERT INTO store_clients.t (a, s) FORMAT JSONEachRow {\"a\": 1, \"s\": \"one\"} {\"a\": 2}"),
+        ("", b'INSERT INTO store_clients.t (a, s) FORMAT JSONEachRow {"a": 1, "s": "one"} {"a": 2}'),
         ("", b"INSERT INTO store_clients.t (a, s) SETTINGS max_threads = 1 FORMAT CSV\n1,one\n2,two\n"),
         ("INSERT INTO store_clients.t (a, s) FORMAT TSV", b"1\tone\n2\ttwo\n"),
         ("INSERT INTO store_clients.t (a, s) VALUES", b"(1, 'one'), (1 + 1, 'two')"),
@@ -195,10 +194,9 @@ def begin(store, sql: bytes, **query: str) -> http.client.HTTPConnection:
     parts = urlsplit(store.url)
     connection = http.client.HTTPConnection(parts.hostname, parts.port)
     login = {"X-ClickHouse-User": store.user, "X-ClickHouse-Key": store.password}
-    mark = uuid.uuid4().hex
-    connection.request("POST", "/?" + urlencode({**query, "log_comment": mark}), body=sql, headers=login)
-    count = f"SELECT count() FROM system.processes WHERE Settings['log_comment'] = '{mark}'".encode()
-    wait_until(lambda: ask(store, count, log_comment="looking").body == b"1\n")
+    connection.request("POST", "/?" + urlencode(query), body=sql, headers=login)
+    count = b"SELECT count() FROM system.processes WHERE query = '%b'" % sql
+    wait_until(lambda: ask(store, count).body == b"1\n")
     return connection
 
 
@@ -207,6 +205,13 @@ def test_two_requests_at_once_in_one_session_are_refused(embedded_store):
     assert ask(embedded_store, b"SELECT 1", session_id="busy").code == 373
     connection.close()
     wait_until(lambda: ask(embedded_store, b"SELECT 1", session_id="busy").body == b"1\n")
+
+
+def test_a_session_is_free_as_soon_as_its_answer_is_read(embedded_store):
+    client = connect(embedded_store, session_id="hurried")
+    for _ in range(100):
+        with client.query_row_block_stream("SELECT number FROM numbers(10)") as stream:
+            assert sum(len(block) for block in stream) == 10
 
 
 def test_a_session_ends_when_its_time_is_over(embedded_store):
@@ -350,7 +355,7 @@ def test_twenty_queries_at_once_are_all_answered(embedded_store):
 
 def test_a_query_whose_client_goes_away_is_stopped(embedded_store):
     begin(embedded_store, b"SELECT count() FROM numbers(1000000000001)").close()
-    running = b"SELECT count() FROM system.processes WHERE query LIKE '%1000000000001)'"
+    running = b"SELECT count() FROM system.processes WHERE query = 'SELECT count() FROM numbers(1000000000001)'"
     wait_until(lambda: ask(embedded_store, running).body == b"0\n")
 
 

@@ -22,6 +22,11 @@ def test_ping_answers_without_a_password(embedded_store):
     connection.close()
 
 
+def test_the_store_listens_on_the_loopback_address_only(embedded_store):
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", urlsplit(embedded_store.url).port), 2)
+
+
 def test_without_a_password_nothing_is_answered(embedded_store):
     reply = ask(embedded_store, b"SELECT 1", login=False)
     assert (reply.status, reply.code) == (401, 516)

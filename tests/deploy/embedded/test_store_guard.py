@@ -6,11 +6,14 @@ import pytest
 from embedded_help import ask
 
 from deploy.embedded.store.faults import StoreError
-from deploy.embedded.store.guard import Guard, denied_names
+from deploy.embedded.store.guard import Guard, denied_engines, denied_names
 from deploy.embedded.store.lexer import string_value, tokens
 from deploy.embedded.store.statements import read_insert, read_statement
 
-GUARD = Guard(denied_names([b"file", b"url", b"remote", b"s3", b"Python", b"executable", b"numbers", b"eval"]))
+GUARD = Guard(
+    denied_names([b"file", b"url", b"remote", b"s3", b"Python", b"executable", b"numbers", b"eval"]),
+    denied_engines([b"MergeTree", b"ReplacingMergeTree", b"File", b"EmbeddedRocksDB", b"Executable", b"FileLog"]),
+)
 
 FORBIDDEN = [
     "SELECT * FROM file('/etc/passwd', LineAsString)",
@@ -19,7 +22,7 @@ FORBIDDEN = [
     "SELECT file/**/('/etc/passwd')",
     "SELECT file -- a comment\n('/etc/passwd')",
     "SELECT `file`('/etc/passwd')",
-    'SELECT "file"(\'/etc/passwd\')',
+    "SELECT \"file\"('/etc/passwd')",
     "SELECT `fi\\x6ce`('/etc/passwd')",
     "SELECT “file”('/etc/passwd')",
     "SELECT file\u00a0('/etc/passwd')",
@@ -42,6 +45,10 @@ FORBIDDEN = [
     "CREATE TABLE default.f (a String) ENGINE = File(CSV)",
     "CREATE TABLE default.f (a String) ENGINE = URL('http://127.0.0.1:1/', CSV)",
     "CREATE TABLE default.f (a String DEFAULT file('/etc/passwd')) ENGINE = Memory",
+    "CREATE TABLE default.f (a String) ENGINE = EmbeddedRocksDB(0, '/tmp/pearlstream-rocks') PRIMARY KEY a",
+    "CREATE TABLE default.f (a String) ENGINE Executable('x.sh', TSV)",
+    "CREATE TABLE default.f (a String) ENGINE=`FileLog`('/etc/passwd', LineAsString)",
+    "CREATE TABLE default.f (a String) ENGINE = `File\\x4cog`('/etc/passwd', LineAsString)",
     "CREATE TABLE default.f (a Int8) ENGINE MergeTree ORDER BY a SETTINGS disk = disk(type = local, path = '/tmp/x/')",
     "CREATE DICTIONARY default.d (a UInt64, b String) PRIMARY KEY a SOURCE(FILE(path '/etc/passwd' format 'CSV')) "
     "LAYOUT(FLAT()) LIFETIME(0)",
@@ -84,10 +91,8 @@ def test_what_reaches_outside_is_refused_over_http(embedded_store, sql: str):
 ONLY_THE_ENGINE = [
     "BACKUP TABLE default.t TO File('x')",
     "CREATE DATABASE x ENGINE = Filesystem",
-    "CREATE TABLE default.f (a String) ENGINE = File",
     "SELECT * FROM `_local`.`/etc/passwd`",
     "CREATE NAMED COLLECTION c AS a = 1",
-    "CREATE TABLE default.f (a String) ENGINE = EmbeddedRocksDB(0, '/tmp/x') PRIMARY KEY a",
     "CREATE TABLE default.f (a String) ENGINE = Kafka SETTINGS kafka_broker_list = 'x'",
     "SYSTEM SHUTDOWN",
     "SYSTEM RELOAD USERS",
@@ -133,6 +138,8 @@ def test_a_dictionary_over_http_reaches_nobody(embedded_store):
         "SELECT number FROM numbers(10)",
         "SELECT 1 /* into outer space */ -- and back",
         "SELECT 1;",
+        "SELECT engine FROM system.tables WHERE engine = 'File'",
+        "CREATE TABLE t (a Int8, engine String) ENGINE = ReplacingMergeTree ORDER BY a",
         "SELECT replaceAll('a$b#c', '$', '')",
         "SHOW CREATE TABLE default.t",
         "SELECT profile, url FROM (SELECT 1 AS profile, 2 AS url)",

@@ -40,8 +40,8 @@ def test_nothing_acknowledged_is_lost_when_the_store_is_killed(store: Store):
             acknowledged.append(n)
             if n % 100 == 20:
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: store.child.pid not in (None, pid), 20)
-        wait_until(lambda life=life: store.child.restarts == life + 1, 20)
+        wait_until(lambda pid=pid: store.child.pid not in (None, pid), 60)
+        wait_until(lambda life=life: store.child.restarts == life + 1, 60)
         client = connect(store)
     counts = dict(client.query("SELECT n, count() FROM t GROUP BY n").result_rows)
     assert [n for n in acknowledged if counts.get(n) != 50] == []
@@ -67,7 +67,7 @@ def test_tokens_are_remembered_over_a_restart(store: Store):
     token = {"insert_deduplication_token": "t/0/5"}
     client.insert_arrow("t", pa.table({"n": [1, 2]}), settings=token)
     os.kill(store.child.pid or 0, signal.SIGKILL)
-    wait_until(lambda: store.child.restarts == 1, 20)
+    wait_until(lambda: store.child.restarts == 1, 60)
     client = connect(store)
     client.insert_arrow("t", pa.table({"n": [1, 2]}), settings=token)
     assert client.command("SELECT count() FROM t") == 2

@@ -14,13 +14,15 @@ from pearlstream.errors import RegistryMissing
 from pearlstream.fold import Fold, Output, Record
 from pearlstream.position import Source
 from pearlstream.testing.folds import POISON, Adding, Counting, frame, tick
-from pearlstream.testing.simulated import CALM, ROUGH, Faults, World, crash_points, read_exactly, run
+from pearlstream.testing.simulated import CALM, ROUGH, Faults, Simulation, crash_points, read_exactly, run
 
 SEEDS = 400
 SOURCE = Source("sim", 0)
 
 LOG = [
-    tick(at, 1000 * at + 1) if at % 4 == 0 else frame(at, POISON if at in (6, 13, 14) else b"%d" % at, b"44%d" % (at % 3))
+    tick(at, 1000 * at + 1)
+    if at % 4 == 0
+    else frame(at, POISON if at in (6, 13, 14) else b"%d" % at, b"44%d" % (at % 3))
     for at in range(24)
 ]
 
@@ -47,38 +49,38 @@ def told(outputs: Sequence[Output], target: str) -> list[tuple[Any, ...]]:
     return [(one.key, one.value, one.headers) for one in outputs if one.target == target]
 
 
-def read(world: World, target: str) -> list[tuple[Any, ...]]:
-    return [(one.key, one.value, one.headers) for one in world.read(target)]
+def read(sim: Simulation, target: str) -> list[tuple[Any, ...]]:
+    return [(one.key, one.value, one.headers) for one in sim.read(target)]
 
 
-def check(world: World, expected: Sequence[Output], targets: Sequence[str]) -> None:
+def check(sim: Simulation, expected: Sequence[Output], targets: Sequence[str]) -> None:
     for target in targets:
-        assert read(world, target) == told(expected, target), "\n".join(world.trace)
+        assert read(sim, target) == told(expected, target), "\n".join(sim.trace)
 
 
 EXPECTED = plain(Counting(), LOG)
 
 
 def test_without_faults_everything_is_written_once() -> None:
-    world = run(Counting, [record for record in LOG if record.value != POISON])
-    assert len(world.logs["accepted"]) == len(world.read("accepted"))
-    assert world.committed > 0
+    sim = run(Counting, [record for record in LOG if record.value != POISON])
+    assert len(sim.logs["accepted"]) == len(sim.read("accepted"))
+    assert sim.committed > 0
 
 
 def test_every_single_crash_point() -> None:
-    worlds = crash_points(Counting, LOG)
-    assert len(worlds) > 250
-    for world in worlds:
-        check(world, EXPECTED, Counting.targets)
-    assert max(len(world.logs["accepted"]) for world in worlds) > len(world.read("accepted")), "some write twice"
+    runs = crash_points(Counting, LOG)
+    assert len(runs) > 250
+    for sim in runs:
+        check(sim, EXPECTED, Counting.targets)
+    assert max(len(sim.logs["accepted"]) for sim in runs) > len(sim.read("accepted")), "some write twice"
 
 
 def test_crashes_zombies_rebalances_and_holes_at_random() -> None:
     crashes = 0
     for seed in range(SEEDS):
-        world = run(Counting, LOG, seed=seed, faults=ROUGH, steps=150)
-        check(world, EXPECTED, Counting.targets)
-        crashes += world.crashes
+        sim = run(Counting, LOG, seed=seed, faults=ROUGH, steps=150)
+        check(sim, EXPECTED, Counting.targets)
+        crashes += sim.crashes
     assert crashes > 2 * SEEDS
 
 
@@ -104,10 +106,15 @@ def test_a_registry_that_comes_late_changes_nothing() -> None:
         def arrive(known: set[str] = known) -> None:
             known.add(f"{len(known):08x}")
 
-        world = run(
-            lambda known=known: Counting(registries=known), records, seed=seed, faults=ROUGH, steps=100, on_blocked=arrive
+        sim = run(
+            lambda known=known: Counting(registries=known),
+            records,
+            seed=seed,
+            faults=ROUGH,
+            steps=100,
+            on_blocked=arrive,
         )
-        check(world, plain(Counting(), records), Counting.targets)
+        check(sim, plain(Counting(), records), Counting.targets)
 
 
 def test_the_next_stage_reads_repeats_and_gaps_and_tells_the_same() -> None:
@@ -127,16 +134,16 @@ def test_a_log_that_lost_its_beginning_is_folded_from_what_is_left() -> None:
     left = LOG[7:]
     for seed in range(40):
         check_against = plain(Counting(), left)
-        world = run(Counting, left, seed=seed, faults=ROUGH, steps=100)
+        sim = run(Counting, left, seed=seed, faults=ROUGH, steps=100)
         for target in Counting.targets:
-            applied = {(r.key, r.value, r.headers) for r in world.logs[target]}
+            applied = {(r.key, r.value, r.headers) for r in sim.logs[target]}
             assert applied == set(told(check_against, target))
 
 
 def test_a_reader_that_never_gets_what_is_missing_says_so() -> None:
-    world = run(Counting, [tick(0, 1), *(frame(at, b"x") for at in range(1, 9))])
+    sim = run(Counting, [tick(0, 1), *(frame(at, b"x") for at in range(1, 9))])
     with pytest.raises(AssertionError, match="wait behind a gap"):
-        read_exactly(world.logs["accepted"][1:])
+        read_exactly(sim.logs["accepted"][1:])
 
 
 def test_records_refused_by_a_broken_promise_are_noticed() -> None:

@@ -26,3 +26,25 @@ def flat(simulation: Simulation, feed: str, until_ms: int | None = None) -> dict
             for name, column in columns.items():
                 parts.setdefault(name, []).append(column.text() if isinstance(column, Coded) else column)
     return {name: np.concatenate(columns) for name, columns in parts.items()}
+
+
+class Index:
+    """The travel-time index of five-minute windows, by city and of the whole cluster."""
+
+    def __init__(self, cities: list[str], travel: np.ndarray, free: np.ndarray) -> None:  # type: ignore[type-arg]
+        self.by_city = dict(zip(cities, travel / free, strict=True))
+        self.cluster = travel.sum(axis=0) / free.sum(axis=0)
+
+
+def travel_time_index(plan: Plan) -> Index:
+    """Flow-weighted travel time over free-flow travel time, straight from its definition."""
+    simulation = Simulation(plan)
+    fleet, rows = simulation.fleets["traffic.flow"], flat(simulation, "traffic.flow")
+    window = (rows["ts"] - plan.start_ms) // (5 * MINUTE_MS)
+    device = rows["device"]
+    length, empty = (np.asarray(fleet.constants[name])[device] for name in ("seg_len_m", "freeflow_kmh"))
+    shape = (len(fleet.cities), plan.duration_ms // (5 * MINUTE_MS))
+    travel, free = np.zeros(shape), np.zeros(shape)
+    np.add.at(travel, (fleet.city[device], window), rows["flow_vpm"] * length / np.maximum(rows["speed_kmh"], 3))
+    np.add.at(free, (fleet.city[device], window), rows["flow_vpm"] * length / empty)
+    return Index([city.id for city in fleet.cities], travel, free)

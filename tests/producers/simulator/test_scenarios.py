@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulator_kit import MINUTE_MS, flat
-from test_shapes import travel_time_index
+from simulator_kit import MINUTE_MS, flat, travel_time_index
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Effect, Envelope, Scenario
@@ -64,8 +63,7 @@ def test_the_crash_touches_its_share_of_the_motorways_and_nothing_else(catalogue
     scenario = plan.scenarios[0].scenario
     calm = scenario.model_copy(update={"effect": tuple(e for e in scenario.effect if not e.share < 1)})
     with_crash, without = (
-        flat(Simulation(p), "traffic.flow")
-        for p in (plan, replace(plan, scenarios=(ScenarioAt(calm, plan.start_ms),)))
+        flat(Simulation(p), "traffic.flow") for p in (plan, replace(plan, scenarios=(ScenarioAt(calm, plan.start_ms),)))
     )
     changed = with_crash["speed_kmh"] != without["speed_kmh"]
     minutes = (with_crash["ts"] - plan.start_ms) / MINUTE_MS
@@ -147,7 +145,11 @@ def test_an_envelope_rises_holds_and_falls() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"field": "speed"}, "speed_kmh"), ({"where": "road = 'motorway'"}, "road_class"), ({"where": "road_class"}, "text")],
+    [
+        ({"field": "speed"}, "speed_kmh"),
+        ({"where": "road = 'motorway'"}, "road_class"),
+        ({"where": "road_class"}, "text"),
+    ],
     ids=["unknown quantity", "unknown column", "no condition"],
 )
 def test_an_effect_that_does_not_fit_its_feed_is_refused_with_the_nearest_name(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulator_kit import MINUTE_MS, TUESDAY, PlanMaker, flat
+from simulator_kit import MINUTE_MS, TUESDAY, PlanMaker, flat, travel_time_index
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.simulation import Day, Level, Profile
@@ -44,24 +44,26 @@ def test_the_travel_time_index_peaks_between_1_35_and_1_5(catalogue: Catalogue) 
 
 
 def test_oee_is_about_0_79_while_machines_work(catalogue: Catalogue) -> None:
-    plan = quiet(catalogue, "factory.machine", "2026-06-02T14:00:00+08:00", hours=5)
+    plan = quiet(catalogue, "factory.machine", "2026-06-02T14:00:00+08:00", hours=3)
     rows = flat(Simulation(plan), "factory.machine")
     busy = (rows["span_s"] * (rows["state"] != "PLANNED")).sum()
     running = (rows["span_s"] * (rows["state"] == "RUN")).sum()
     made = rows["good_inc"] + rows["rej_inc"]
-    assert running / busy == pytest.approx(0.86, abs=0.02)
+    assert running / busy == pytest.approx(0.86, abs=0.03)
     assert (rows["pri_s"] * made).sum() / running == pytest.approx(0.93, abs=0.01)
     assert rows["good_inc"].sum() / made.sum() == pytest.approx(0.985, abs=0.004)
 
 
 def test_machines_rest_at_lunch_and_some_at_night(catalogue: Catalogue) -> None:
-    plan = quiet(catalogue, "factory.machine", hours=13)
-    rows = flat(Simulation(plan), "factory.machine")
-    hour = (rows["ts"] - plan.start_ms) // HOUR_MS
-    planned = np.array([(rows["state"][hour == h] == "PLANNED").mean() for h in range(13)])
-    assert planned[2] == pytest.approx(0.3, abs=0.03)
-    assert planned[10] < 0.05
-    assert planned[12] > 0.7
+    planned = {}
+    for hour in ("02", "10", "12"):
+        plan = quiet(catalogue, "factory.machine", f"2026-06-02T{hour}:30:00+08:00", hours=1)
+        simulation = Simulation(plan)
+        rows = flat(simulation, "factory.machine", plan.start_ms + 3 * MINUTE_MS)
+        planned[hour] = (rows["state"] == "PLANNED").mean()
+    assert planned["02"] == pytest.approx(0.3, abs=0.03)
+    assert planned["10"] < 0.05
+    assert planned["12"] > 0.7
 
 
 def test_ozone_rises_in_the_afternoon_and_air_stays_below_its_limits(catalogue: Catalogue) -> None:
@@ -90,9 +92,7 @@ def test_values_lie_on_their_grid_and_in_their_range(catalogue: Catalogue) -> No
 
 def test_a_week_knows_weekdays_saturday_and_sunday() -> None:
     table = WeekTable(
-        Profile(
-            weekday=Day(points=((0, 1.0), (12, 3.0))), saturday=Day(points=((0, 5.0),)), sunday=Day(scale=7.0)
-        )
+        Profile(weekday=Day(points=((0, 1.0), (12, 3.0))), saturday=Day(points=((0, 5.0),)), sunday=Day(scale=7.0))
     )
     day = 86_400_000
     monday = 4 * day  # 1970-01-05
@@ -115,25 +115,3 @@ def test_neighbours_are_alike_and_the_next_reading_is_like_the_last(plan: PlanMa
     same_city = fleet.city[1:] == fleet.city[0]
     assert alike[(gap[1:] < 3) & same_city].mean() > 0.4
     assert abs(alike[~same_city].mean()) < 0.1
-
-
-class Index:
-    """The travel-time index of five-minute windows, by city and of the whole cluster."""
-
-    def __init__(self, cities: list[str], travel: np.ndarray, free: np.ndarray) -> None:  # type: ignore[type-arg]
-        self.by_city = dict(zip(cities, travel / free, strict=True))
-        self.cluster = travel.sum(axis=0) / free.sum(axis=0)
-
-
-def travel_time_index(plan: Plan) -> Index:
-    """Flow-weighted travel time over free-flow travel time, straight from its definition."""
-    simulation = Simulation(plan)
-    fleet, rows = simulation.fleets["traffic.flow"], flat(simulation, "traffic.flow")
-    window = (rows["ts"] - plan.start_ms) // (5 * MINUTE_MS)
-    device = rows["device"]
-    length, empty = (np.asarray(fleet.constants[name])[device] for name in ("seg_len_m", "freeflow_kmh"))
-    shape = (len(fleet.cities), plan.duration_ms // (5 * MINUTE_MS))
-    travel, free = np.zeros(shape), np.zeros(shape)
-    np.add.at(travel, (fleet.city[device], window), rows["flow_vpm"] * length / np.maximum(rows["speed_kmh"], 3))
-    np.add.at(free, (fleet.city[device], window), rows["flow_vpm"] * length / empty)
-    return Index([city.id for city in fleet.cities], travel, free)

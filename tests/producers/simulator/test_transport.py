@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def test_few_readings_are_late_and_some_are_out_of_order(plan: PlanMaker) -> Non
     off = np.abs(stamps - clocks) > 60_000  # clocks that are wrong by minutes or hours
     late = (stamps // 10_000 * 10_000 + 20_000 < clocks) & ~off
     assert 0.0 < late.mean() < 0.01
-    disorder = sum(a[0] > b[0] for rows in found.values() for a, b in zip(rows, rows[1:], strict=False))
+    disorder = sum(a[0] > b[0] for rows in found.values() for a, b in pairwise(rows))
     assert 0.0005 < disorder / len(rows) < 0.02
 
 

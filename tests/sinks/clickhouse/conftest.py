@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sink_world import World
+from sink_world import World, truncate
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.settings import ClickHouse
@@ -35,13 +35,7 @@ def shared_store(embedded_store: Any, catalogue: Catalogue) -> Iterator[Store]:
 @pytest.fixture
 def migrated(shared_store: Store) -> Store:
     """A store with all tables, empty but for the catalogue's own."""
-    filled = shared_store.query(
-        "SELECT name FROM system.tables WHERE database = {database:String} AND total_rows > 0"
-        " AND NOT startsWith(name, 'catalogue_') AND name != 'schema_versions'",
-        {"database": shared_store.database},
-    )
-    for (table,) in filled:
-        shared_store.command(f"TRUNCATE TABLE `{shared_store.database}`.`{table}`")
+    truncate(shared_store)
     return shared_store
 
 
@@ -51,3 +45,11 @@ def world(catalogue: Catalogue) -> World:
     world = World(catalogue)
     world.play()
     return world
+
+
+@pytest.fixture(scope="session")
+def town(catalogue: Catalogue) -> World:
+    """The same for all tests: to be looked at, never to be added to."""
+    town = World(catalogue)
+    town.play()
+    return town

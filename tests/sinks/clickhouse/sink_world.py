@@ -226,3 +226,8 @@ def drain(world: World, store: Store, *, most: int = 1000) -> Sink:
             break
     sink.finish()
     return sink
+
+
+def truncate(store: Store) -> None:
+    """Empty every table but those of the catalogue."""
+    store.command(f"TRUNCATE ALL TABLES FROM `{store.database}` NOT LIKE 'catalogue%'")

@@ -57,7 +57,7 @@ def test_a_new_field_becomes_a_column_that_is_null_for_the_past(store: Store, ca
     table = f"`{store.database}`.readings_traffic_flow"
     store.command(f"INSERT INTO {table} (city, device, ts) VALUES ('440300', 'd', '2026-01-01')")
     done = migrate(store, with_field(catalogue, "traffic.flow", "noise_db", FieldSpec(unit="dB", decimals=1)))
-    assert [s.split("`")[4].strip() for s in done.statements][0] == "ADD COLUMN IF NOT EXISTS"
+    assert next(s.split("`")[4].strip() for s in done.statements) == "ADD COLUMN IF NOT EXISTS"
     assert store.query(f"SELECT noise_db FROM {table}_v") == [(None,)]
 
 

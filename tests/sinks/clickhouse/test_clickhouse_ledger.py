@@ -18,13 +18,13 @@ def whats(ledger: Ledger) -> set[str]:
 
 
 @pytest.fixture
-def stored(world: World, migrated: Store) -> Store:
-    drain(world, migrated)
+def stored(town: World, migrated: Store) -> Store:
+    drain(town, migrated)
     return migrated
 
 
-def test_good_data_are_exact_and_counted(world: World, stored: Store) -> None:
-    ledger = run_ledger(stored, BrokerView(MemoryTape(world.broker)), drained=True)
+def test_good_data_are_exact_and_counted(town: World, stored: Store) -> None:
+    ledger = run_ledger(stored, BrokerView(MemoryTape(town.broker)), drained=True)
     assert (ledger.missing, ledger.doubled, ledger.pending, ledger.findings) == (0, 0, 0, [])
     assert ledger.totals["accepted"] == ledger.totals["stored_raw"] == ledger.totals["rollup_count"] > 0
     assert ledger.totals["rows"] == sum(ledger.totals[k] for k in ("accepted", "duplicate", "quarantined"))
@@ -39,13 +39,14 @@ def test_good_data_are_exact_without_a_broker(stored: Store) -> None:
     assert ledger.panes
 
 
-def test_a_live_ledger_calls_what_is_on_its_way_pending(world: World, stored: Store) -> None:
+def test_a_live_ledger_calls_what_is_on_its_way_pending(world: World, migrated: Store) -> None:
+    drain(world, migrated)
     world.frame(world.catalogue.feeds["traffic.flow"], "440300", T0 + 200_000)
     world.tick(T0 + 220_000)
-    live = run_ledger(stored, BrokerView(MemoryTape(world.broker)))
+    live = run_ledger(migrated, BrokerView(MemoryTape(world.broker)))
     assert live.exact
     assert live.pending > 0
-    drained = run_ledger(stored, BrokerView(MemoryTape(world.broker)), drained=True)
+    drained = run_ledger(migrated, BrokerView(MemoryTape(world.broker)), drained=True)
     assert drained.missing > 0
 
 
@@ -161,11 +162,11 @@ TAMPERING = {
 
 @pytest.mark.parametrize(("sql", "missing", "doubled", "said"), TAMPERING.values(), ids=TAMPERING)
 def test_tampering_is_seen(
-    stored: Store, world: World, sql: str, missing: int | None, doubled: int, said: set[str]
+    stored: Store, town: World, sql: str, missing: int | None, doubled: int, said: set[str]
 ) -> None:
     for statement in sql.split(";"):
         stored.command(statement.replace("{db}", f"`{stored.database}`"))
-    ledger = run_ledger(stored, BrokerView(MemoryTape(world.broker)), drained=True)
+    ledger = run_ledger(stored, BrokerView(MemoryTape(town.broker)), drained=True)
     assert not ledger.exact
     assert whats(ledger) == said
     if missing is not None:
@@ -179,10 +180,11 @@ def test_a_copy_that_the_key_absorbs_is_no_double(stored: Store) -> None:
     assert run_ledger(stored).exact
 
 
-def test_frames_that_admit_never_wrote_are_missing(world: World, stored: Store) -> None:
+def test_frames_that_admit_never_wrote_are_missing(world: World, migrated: Store) -> None:
+    drain(world, migrated)
     log = world.broker.logs[Spot("readings", 0)]
     log.append(log[1]._replace(offset=len(log)))
-    ledger = run_ledger(stored, BrokerView(MemoryTape(world.broker)), drained=True)
+    ledger = run_ledger(migrated, BrokerView(MemoryTape(world.broker)), drained=True)
     assert ledger.missing == 1
     assert whats(ledger) == {"frames without a row"}
 
