@@ -22,6 +22,7 @@ MAX_DEPTH = 64
 """Deepest nesting of a term or formula."""
 _MAX_PARENS = 24
 _MAX_TOKENS = 600
+_NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -43,6 +44,9 @@ def parse_expression(text: str, what: str) -> exp.Expr:
         depth, level = depth + 1, [child for node in level for child in node.iter_expressions()]
     if depth > MAX_DEPTH:
         raise TermError(f"{what} is nested {depth} levels deep", remedy=f"keep it under {MAX_DEPTH}")
+    for number in tree.find_all(exp.Literal):  # the parser takes 5e for a number
+        if not number.is_string and not _NUMBER.match(number.this):
+            raise TermError(f"{what} {text!r}: {number.this!r} is not a number", remedy="write 5, 0.5 or 5e3")
     return tree
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pearlstream.catalogue.catalogue import Catalogue
 from pearlstream.catalogue.models import Feed, Indicator, Measure, Reduction
+from pearlstream.catalogue.simulation_check import check_effect, check_simulation
 from pearlstream.errors import CatalogueError
 from pearlstream.formula import Formula
 from pearlstream.measures import MeasureKind, MeasureSpec, PaneOf, rows_measure
@@ -151,6 +152,11 @@ def compile_catalogue(catalogue: Catalogue) -> Program:
             programs.append(program)
             for spec in made:
                 specs[spec.feed].append(spec)
+    for feed in catalogue.feeds.values():
+        check_simulation(feed)
+    for scenario in catalogue.scenarios.values():
+        for effect in scenario.effect:
+            check_effect(catalogue.feeds[effect.feed], effect)
     feeds = {name: _feed_program(catalogue.feeds[name], some) for name, some in specs.items()}
     return Program(catalogue, feeds, tuple(programs))
 

@@ -110,7 +110,9 @@ class Term:
         """The condition that a column of the same feed has a usable value. Raises TermError if it has none such."""
         if column not in self.types:
             raise unknown_name(self.text, column, self.types)
-        leaf = Leaf(column, self.types[column])
+        # Any type can be read as text; a column of unknown type may well not be a number.
+        kind = self.types[column]
+        leaf = Leaf(column, ColumnType.TEXT if kind is ColumnType.ANY else kind)
         nodes = (is_null(column_node(leaf, prepared), negate=True) for prepared in (False, True))
         return Term(f"{column} IS NOT NULL", self.types, *nodes)
 
@@ -318,7 +320,7 @@ class _Compiler:
     def _is(self, tree: exp.Expr) -> Node:
         if type(tree.expression) is not exp.Null:
             self._refuse(tree, "is not allowed in a term", "write IS NULL, IS NOT NULL, or a comparison")
-        return is_null(self._any(tree.this), negate=False)
+        return is_null(self._any(tree.this, Kind.TEXT), negate=False)
 
     _METHODS: Mapping[type[exp.Expr], Callable[[_Compiler, exp.Expr], Node]] = {
         exp.Paren: _paren,

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from pearlstream.fold import Output, Record, header, headers_of
 from pearlstream.folds import packing
@@ -22,6 +21,7 @@ from pearlstream.folds.fleet import Fleet, fleet_of
 from pearlstream.folds.rollup import decode_partials
 from pearlstream.folds.windows import Merged, Store
 from pearlstream.frame import expected_partition
+from pearlstream.indicators import encode_rows
 from pearlstream.panes import crossed, ends_touched, first_end_after, floor_to, settles
 from pearlstream.position import Mark, Position, Source, Verdict
 from pearlstream.program import IndicatorProgram, MeasureRef, Program
@@ -38,28 +38,6 @@ MAX_HELD = 1000
 MAX_HELD_BYTES = 32 << 20
 MAX_WINDOWS_PER_TICK = 2000
 """A clock that jumps further leaves out windows in which nothing can have been measured."""
-
-INDICATORS_ARROW = pa.schema(
-    [
-        ("indicator", pa.string()),
-        ("city", pa.string()),
-        ("dims", pa.string()),
-        ("window_start_ms", pa.int64()),
-        ("window_end_ms", pa.int64()),
-        ("value", pa.float64()),
-        ("state", pa.string()),
-        ("coverage", pa.float64()),
-        ("n", pa.int64()),
-        ("numerator", pa.int64()),
-        ("denominator", pa.int64()),
-        ("maturity", pa.string()),
-        ("rev", pa.int32()),
-        ("known_at_ms", pa.int64()),
-        ("registry", pa.string()),
-        ("sim", pa.bool_()),
-    ]
-)
-"""An indicator row on the wire."""
 
 
 class Place(NamedTuple):
@@ -383,17 +361,6 @@ def _position(record: Record) -> Position | None:
         return Position.parse(text) if text else None
     except ValueError:
         return None
-
-
-def encode_rows(rows: Sequence[tuple[Any, ...]]) -> bytes:
-    """Indicator rows as an Arrow stream of `INDICATORS_ARROW`; equal rows give equal bytes."""
-    columns = [
-        pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), INDICATORS_ARROW, strict=True)
-    ]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, INDICATORS_ARROW) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=INDICATORS_ARROW))
-    return bytes(sink.getvalue().to_pybytes())
 
 
 def _pack_record(record: Record) -> list[Any]:

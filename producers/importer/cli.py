@@ -101,6 +101,7 @@ def import_files(
     settings = load_settings()
     mapping = with_dialect(load_mapping(mapping_file), dialect)
     topics = prefix_for(mapping, settings, prefix)
+    database = database_for(topics, settings)
     kafka = None if dry_run or in_process else kafka_for(settings, topics)
     overlays = [*settings.catalogue.overlays, *(o for o in mapping.overlay if o not in settings.catalogue.overlays)]
     program = compile_catalogue(load_catalogue(overlays))
@@ -125,9 +126,9 @@ def import_files(
             with progress_bar() as bar:
                 sent = send(job, kafka, sending_bar(bar, job.survey.readings))
             console.print(f"sent {sent.readings} readings in {sent.frames} frames, {sent.wall_s:.1f} s")
-            console.print(report.what_next(topics, database_for(mapping, settings), list(map(str, overlays))))
+            console.print(report.what_next(topics, database, list(map(str, overlays))))
         if as_json:
-            body = report.as_json(job, topics, database_for(mapping, settings), sent, folded)
+            body = report.as_json(job, topics, database, sent, folded)
             click.echo(orjson.dumps(body, option=orjson.OPT_INDENT_2).decode())
         return EXIT_FINDING if job.rejects.findings else 0
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from pearlstream.fold import InProcess, Log, Output, Record, header
 from pearlstream.folds.admit import Admit
-from pearlstream.folds.indicate import INDICATORS_ARROW, Indicate
+from pearlstream.folds.indicate import Indicate
 from pearlstream.folds.rollup import PARTIAL_ARROW, decode_partials
+from pearlstream.indicators import INDICATORS_ARROW
 from pearlstream.position import Source
 from pearlstream.program import Program
 from pearlstream.registry import RegistryBook

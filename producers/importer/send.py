@@ -59,10 +59,14 @@ def prefix_for(mapping: Mapping, settings: Settings, given: str | None) -> str:
     return prefix
 
 
-def database_for(mapping: Mapping, settings: Settings) -> str:
-    """The database of an import: the one that the settings name, else `pearlstream_<name>`."""
+def database_for(prefix: str, settings: Settings) -> str:
+    """The database of an import: the one that the settings name, else one that belongs to its prefix alone.
+
+    `import.beijing-air.` -> `pearlstream_beijing_air`: two logs in one database would add up.
+    """
     named = settings.clickhouse.database
-    return named if named != DEFAULT_DATABASE else f"pearlstream_{mapping.name.replace('-', '_')}"
+    words = re.findall(r"[a-z0-9]+", prefix.removeprefix("import."))
+    return named if named != DEFAULT_DATABASE else "_".join(["pearlstream", *words])
 
 
 def kafka_for(settings: Settings, prefix: str) -> Kafka:

@@ -181,6 +181,7 @@ def test_a_formula_knows_which_measures_it_uses_and_how() -> None:
         ("a = 'x'", "does not fit"),
         ("a is true", "IS NULL"),
         ("geomean()", "not allowed"),
+        ("0e", "'0e' is not a number"),
         ("", "empty"),
     ],
 )

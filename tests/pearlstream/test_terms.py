@@ -125,6 +125,7 @@ def test_what_is_unknown_stays_unknown(text: str, fields: dict[str, Any], expect
         ("greatest(flow_vpm)", "two or more"),
         ("99999999999999999", "too big"),
         ("1e999", "too big"),
+        ("flow_vpm * 5e", "'5e' is not a number"),
         ("*".join(["flow_vpm"] * 20), "could overflow"),
         ("sqrt(sqrt(sqrt(sqrt(flow_vpm))))", "too deeply"),
         ("", "empty"),
@@ -172,6 +173,16 @@ def test_columns_without_types_take_the_type_of_their_use() -> None:
     term = Term.parse("case when on_air and kind = 'x' then level else 0 end", ["on_air", "kind", "level"])
     df = pl.DataFrame({"on_air": [True, True], "kind": ["x", "y"], "level": [3, 4]})
     assert df.select(term.polars()).to_series().to_list() == [3.0, 0.0]
+
+
+def test_a_column_without_a_type_can_be_asked_whether_it_is_known() -> None:
+    df = pl.DataFrame({"kind": ["x", None], "level": [1.5, 2.5], "on_air": [None, True]})
+    term = Term.parse("case when kind is null then 1 else level end", ["kind", "level", "on_air"])
+    assert df.select(term.polars()).to_series().to_list() == [1.5, 1.0]
+    for column, known in {"kind": [True, False], "level": [True, True], "on_air": [False, True]}.items():
+        assert df.select(term.known(column).polars()).to_series().to_list() == known
+    with pytest.raises(TermError, match="did you mean 'level'"):
+        term.known("levle")
 
 
 def test_integers_and_floats_of_the_same_value_give_the_same_result() -> None:

@@ -126,5 +126,5 @@ def test_a_whole_import_onto_a_broker(folder: Path, embedded_broker: str, monkey
     assert result.return_value == 0, result.exception
     assert "sent 30 readings" in result.output
     assert "PEARLSTREAM_KAFKA__PREFIX=import.whole." in result.output
-    assert "PEARLSTREAM_CLICKHOUSE__DATABASE=pearlstream_kit" in result.output
+    assert "PEARLSTREAM_CLICKHOUSE__DATABASE=pearlstream_whole" in result.output
     assert "pearlstream worker" in result.output

@@ -124,8 +124,9 @@ def test_an_import_has_a_prefix_and_a_database_of_its_own():
     assert prefix_for(mapping, settings(), None) == "import.my-data."
     assert prefix_for(mapping, settings(), "other.") == "other."
     assert prefix_for(mapping, settings("import.my-data."), None) == "import.my-data."
-    assert database_for(mapping, settings()) == "pearlstream_my_data"
-    assert database_for(mapping, settings(database="mine")) == "mine"
+    assert database_for("import.my-data.", settings()) == "pearlstream_my_data"
+    assert database_for("import.my-data-2.", settings()) == "pearlstream_my_data_2"
+    assert database_for("import.my-data.", settings(database="mine")) == "mine"
 
 
 @pytest.mark.parametrize(("live", "given"), [("pearl.", "pearl."), ("city.", "city."), ("city.", "pearl.")])

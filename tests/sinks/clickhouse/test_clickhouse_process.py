@@ -138,7 +138,7 @@ def test_a_killed_sink_goes_on_and_the_commands_tell_the_truth(site: Site) -> No
         assert second.returncode == 78
         assert "already" in second.stderr
         code, ledger = site.ledger()
-        assert (code, ledger["missing"], ledger["doubled"]) == (0, 0, 0), ledger
+        assert (code, ledger["missing"], ledger["doubled"]) == (0, 0, 0), ledger["findings"]
         assert ledger["totals"]["accepted"] == ledger["totals"]["rollup_count"] > 0
         sizes = json.loads(site.run("store", "status", "--json").stdout)
         assert sizes["readings"]["rows"] == ledger["totals"]["stored_raw"]
@@ -176,4 +176,4 @@ def test_twenty_kills_under_load_leave_the_ledger_exact(site: Site) -> None:
     code, ledger = site.ledger()
     sink.send_signal(signal.SIGTERM)
     assert sink.wait(30) == 0
-    assert (code, ledger["missing"], ledger["doubled"]) == (0, 0, 0), ledger
+    assert (code, ledger["missing"], ledger["doubled"]) == (0, 0, 0), ledger["findings"]
