@@ -21,7 +21,7 @@ from faust.types import TP
 from pearlstream.broker import admin_client, ensure_topics, topic_ids
 from pearlstream.errors import EXIT_TRY_AGAIN, PearlstreamError, SettingsError
 from pearlstream.fold import Fold
-from pearlstream.logs import dict_config, flush, get_logger
+from pearlstream.logs import configure, dict_config, flush, get_logger
 from pearlstream.registry import RegistryBook
 from pearlstream.runner import Limits
 from pearlstream.settings import Kafka, Settings, load_settings
@@ -36,8 +36,8 @@ log = get_logger(__name__)
 
 STAGES = ("admit", "indicate")
 """The stages, in the order of the data."""
-SESSION_TIMEOUT_S = 8.0
-"""A killed worker's partitions stay with it for this long; brokers allow 6 s and more."""
+SESSION_TIMEOUT_S = 6.0
+"""A killed worker's partitions stay with it for this long; Kafka allows no less."""
 LARGEST_MESSAGE = 8 << 20
 FETCH_BYTES = 1 << 20
 """Bytes fetched at once of each partition; a larger message comes alone."""
@@ -70,6 +70,9 @@ class WorkerApp(faust.App):
         limits = Limits(settings.worker.snapshot_frames, round(settings.worker.snapshot_mb * 1_000_000))
         self.stages = [Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds]
         self.registry_reader = RegistryReader(kafka.bootstrap_servers, topic_name(kafka.prefix, "devices"), book)
+        self.health = HealthPage(self, settings.worker.health_port)
+        self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering)
+        self._taking_over = asyncio.Lock()
         for stage in self.stages:
             topic = self.topic(
                 stage.source_topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -91,8 +94,11 @@ class WorkerApp(faust.App):
         return asyncio.ensure_future(await self.producer.send(topic, key, value, partition, None, list(headers)))
 
     async def reread(self, tp: TP, offset: int) -> None:
-        """Read a partition from `offset` again."""
-        await self.consumer.seek_wait({tp: offset})
+        """Read a partition from `offset` again, unless it has gone to another worker meanwhile."""
+        try:
+            await self.consumer.seek_wait({tp: offset})
+        except IllegalStateError as error:
+            log.info("not reading again, the partition is not ours any more", partition=str(tp), error=str(error))
 
     def safe_below(self, tp: TP, offset: int) -> None:
         """Note that everything below `offset` may be committed."""
@@ -117,14 +123,15 @@ class WorkerApp(faust.App):
     # --- what the consumer needs --------------------------------------------------------------------------
 
     async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
-        """From which offset each assigned partition is to be read."""
-        found = await asyncio.gather(
-            *(
-                stage.positions({tp.partition for tp in assigned if tp.topic == stage.source_topic})
-                for stage in self.stages
+        """From which offset each assigned partition is to be read. Faust may ask twice at a time; one at a time then."""
+        async with self._taking_over:
+            found = await asyncio.gather(
+                *(
+                    stage.positions({tp.partition for tp in assigned if tp.topic == stage.source_topic})
+                    for stage in self.stages
+                )
             )
-        )
-        self.recovering = False
+            self.recovering = False
         return {tp: offset for positions in found for tp, offset in positions.items()}
 
     def on_rebalance_start(self) -> None:
@@ -143,10 +150,8 @@ class WorkerApp(faust.App):
         ids = await asyncio.to_thread(_make_topics, self.settings.kafka)
         for stage in self.stages:
             stage.topic_id = ids[stage.fold.source]
-        self.health = HealthPage(self, self.settings.worker.health_port)
         await self.health.start()
         await self.registry_reader.start(self.die)
-        self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering)
         self.watchdog.start()
         self.add_future(self._watch_topic_ids())
         self.add_future(self._nudge())
@@ -267,5 +272,7 @@ def __getattr__(name: str) -> WorkerApp:
     """`app`, made from the settings when Faust's command line first asks for it."""
     if name != "app":
         raise AttributeError(name)
-    made = globals()["app"] = make_app(load_settings())
+    settings = load_settings()
+    configure(settings.log.level)
+    made = globals()["app"] = make_app(settings)
     return made

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deploy.demo.clients import Life
+from deploy.demo.ends import LogEnds
 from deploy.demo.probe import metrics
 from deploy.demo.scene import Lag
 from pearlstream.store import Store
-from pearlstream.topics import ROLES
 from sinks.clickhouse.journal import DONE, Journal
-from sinks.clickhouse.tape import KafkaTape, Spot
 from sinks.clickhouse.writer import SHAPES
 
 STAGES: Mapping[str, str] = {"admit": "readings", "indicate": "rollups"}
@@ -23,12 +22,12 @@ class Progress:
     def __init__(self, life: Life) -> None:
         """Raises ServiceError if the broker does not answer."""
         self._life = life
-        self._tape = KafkaTape(life.settings.kafka)
+        self._log = LogEnds(life.settings.kafka)
         self._journal = Journal(Store(life.settings.clickhouse))
 
     def close(self) -> None:
         """Give the connections back."""
-        self._tape.close()
+        self._log.close()
         self._journal.store.close()
 
     def behind(self) -> list[Lag]:
@@ -40,12 +39,8 @@ class Progress:
         found = [Lag(stage, self._stage_behind(stage, role)) for stage, role in STAGES.items()]
         return [*found, Lag("sink", self._sink_behind())]
 
-    def _ends(self, role: str) -> dict[int, int]:
-        partitions = range(self._life.settings.kafka.partitions if ROLES[role].partitioned else 1)
-        return {spot.partition: end for spot, end in self._tape.ends([Spot(role, p) for p in partitions]).items()}
-
     def _stage_behind(self, stage: str, role: str) -> int | None:
-        ends = self._ends(role)
+        ends = self._log.ends([role])[role]
         page = metrics(self._life.pages["worker"])
         if page is None:
             return None
@@ -65,6 +60,6 @@ class Progress:
             stored[role] = {r.partition: r.stop if done else r.start for r in entry.ranges}
         return sum(
             max(0, end - stored.get(role, {}).get(partition, 0))
-            for role in SHAPES
-            for partition, end in self._ends(role).items()
+            for role, ends in self._log.ends(SHAPES).items()
+            for partition, end in ends.items()
         )

@@ -74,7 +74,11 @@ dialect is wrong."""
 @click.option("--dry-run", is_flag=True, help="Send nothing: show the first readings, devices, time range, counts.")
 @click.option("--in-process", is_flag=True, help="Send nothing: compute the indicators here and show them.")
 @click.option("--prefix", help="Topics begin with this; default import.<name of the mapping>. Never the live prefix.")
-@click.option("--rejects", type=click.Path(path_type=Path, dir_okay=False), help="Default: <name>.rejects.csv here.")
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where refused rows are written to; default <name>.rejects.csv here.",
+)
 @click.option("--unit", "units", multiple=True, type=UnitOption(), help="What numbers without unit are in, by field.")
 @click.option("--encoding", help="Encoding of the files: utf-8, utf-16, gb18030, cp1252, ...")
 @click.option("--delimiter", type=Delimiter(), help="What stands between two cells: , ; | or tab.")
@@ -115,12 +119,14 @@ def import_files(
         rejects=rejects or Path(f"{mapping.name}.rejects.csv"),
         confirm=None if as_json else asker(),
     ) as job:
+        readers = job.look(files)
         with progress_bar() as bar:
             job.progress = reading_bar(bar)
-            job.prepare(files)
+            job.read(readers)
         report.tell(console, job, dry=dry_run)
         if in_process:
-            folded = fold_import(job)
+            with progress_bar() as bar:
+                folded = fold_import(job, progress=sending_bar(bar, job.survey.readings, "computed"))
             report.tell_folded(console, job, folded)
         elif kafka is not None:
             with progress_bar() as bar:
@@ -178,11 +184,11 @@ def reading_bar(bar: Progress | None) -> Callable[[str, int, int], None]:
     return show
 
 
-def sending_bar(bar: Progress | None, total: int) -> Callable[[Step, int], None] | None:
-    """Shows how many readings have been sent."""
+def sending_bar(bar: Progress | None, total: int, what: str = "sent") -> Callable[[Step, int], None] | None:
+    """Shows how many readings have been sent, or computed."""
     if bar is None:
         return None
-    task = bar.add_task("sent", total=total)
+    task = bar.add_task(what, total=total)
 
     def show(step: Step, readings: int) -> None:
         del step

@@ -36,10 +36,11 @@ def schema_of(resolved: Resolved) -> dict[str, pl.DataType]:
 
 @dataclass
 class FileReader:
-    """Converts the chunks of one file; `number` says which file it is."""
+    """Converts the chunks of one file. `number` says which file it is, `label` is its name in messages."""
 
     resolved: Resolved
     path: Path
+    label: str
     number: int
     written: Written
     use: FileUse
@@ -57,7 +58,7 @@ class FileReader:
         names = [name or f"column {at}" for at, name in enumerate(self.written.names, 1)]
         cells = pl.DataFrame([pl.Series(name, column, dtype=pl.String) for name, column in self._unique(names, chunk)])
         v = Verdicts(len(chunk.rows))
-        self.units.locate = lambda row: f"{self.path.name}:{chunk.lines[row]}"
+        self.units.locate = lambda row: f"{self.label}:{chunk.lines[row]}"
         utc, ambiguous = self.resolved.times.read(cells, v, self.resolved.feed.id)
         device, city = self._ids(cells, v)
         values = {reader.name: reader.read(cells, v, self.units) for reader in self.readers}

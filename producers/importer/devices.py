@@ -98,6 +98,12 @@ class DeviceBook:
         own = registry.device.get(device)
         return (own.cadence_s if own else None) or registry.cadence_s or self.cadence_s
 
+    @property
+    def unheard(self) -> list[str]:
+        """Devices that the mapping describes and no file speaks of."""
+        heard = {device for _, device in self.seen}
+        return [device for device in self.resolved.mapping.registry.device if device not in heard]
+
     # ------------------------------------------------------------------ registry
 
     def records(self) -> Iterator[bytes]:

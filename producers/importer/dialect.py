@@ -30,6 +30,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+").fullmatch
 _POINT_NUMBER = re.compile(r"[+-]?\d+\.\d+").fullmatch
 
@@ -39,7 +40,10 @@ Confirm = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Written:
-    """How one file is written, and the names of its columns. `header`: whether its first line holds them."""
+    """How one file is written, and the names of its columns.
+
+    `header`: whether its first line holds them. `first`: the first row under it, to be shown.
+    """
 
     encoding: str
     delimiter: str
@@ -47,6 +51,7 @@ class Written:
     quote: str
     names: tuple[str, ...]
     header: bool = True
+    first: tuple[str, ...] = ()
 
     @property
     def flags(self) -> str:
@@ -87,7 +92,10 @@ def look_at(path: Path, told: Dialect, wanted: Collection[str], confirm: Confirm
         raise FileRefused("csv_file", f"{path}: {error.strerror}", remedy="check the path") from None
     if not head.strip():
         raise FileRefused("csv_empty", f"{path}: the file is empty", remedy="leave it out")
-    encoding = told.encoding or _encoding_of(path, head)
+    packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
+    if packed:
+        raise FileRefused("csv_file", f"{path}: compressed ({packed})", remedy="unpack it first")
+    encoding = _encoding_of(path, head, told.encoding)
     written = _shape(path, _decoded(path, head, encoding), encoding, told, wanted)
     unusual = [
         name
@@ -100,7 +108,7 @@ def look_at(path: Path, told: Dialect, wanted: Collection[str], confirm: Confirm
     ]
     if unusual:
         what = ", ".join(f"{name} {getattr(written, name)!r}" for name in unusual)
-        if confirm is None or not confirm(f"{path.name}: {what}, columns {', '.join(written.names)}. Read it so?"):
+        if confirm is None or not confirm(f"{path.name}: {what}. Its first row then is {_shown(written)}. Read it so?"):
             raise FileRefused(
                 "csv_dialect",
                 f"{path}: looks like {what}, which nobody confirmed",
@@ -109,10 +117,19 @@ def look_at(path: Path, told: Dialect, wanted: Collection[str], confirm: Confirm
     return written
 
 
-def _encoding_of(path: Path, head: bytes) -> str:
-    for bom, encoding in _BOMS:
-        if head.startswith(bom):
-            return encoding
+def _shown(written: Written) -> str:
+    """The first row with its columns, for a question."""
+    pairs = [f"{name} = {cell!r}" for name, cell in zip(written.names, written.first, strict=False)]
+    return ", ".join(pairs[:12]) or "empty"
+
+
+def _encoding_of(path: Path, head: bytes, told: str) -> str:
+    """The encoding: of the byte order mark, as told, or found out. A mark is never part of the text."""
+    marked = next((encoding for bom, encoding in _BOMS if head.startswith(bom)), None)
+    if marked and (not told or told.lower().replace("_", "-").startswith(marked[:5])):
+        return marked
+    if told:
+        return told
     sample = head[:4096]
     if sample.count(0) * 4 > len(sample):  # ASCII in UTF-16 without a byte order mark: every other byte is zero
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
@@ -157,7 +174,8 @@ def _shape(path: Path, text: str, encoding: str, told: Dialect, wanted: Collecti
         names = told.names or tuple(name.strip() for name in rows[0])
         body = rows if told.names else rows[1:]
         decimal = told.decimal or _decimal_of(body, delimiter)
-        written = Written(encoding, delimiter, decimal, told.quote, names, not told.names)
+        first = tuple(body[0]) if body else ()
+        written = Written(encoding, delimiter, decimal, told.quote, names, not told.names, first)
         score = (len(set(wanted) & set(names)), -rank)
         if best is None or score > best[:2]:
             best = (*score, written)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
-from pearlstream.fold import InProcess, Log, Output, Record, header
+from pearlstream.fold import InProcess, Output, Record, header
 from pearlstream.folds.admit import Admit
 from pearlstream.folds.indicate import Indicate
 from pearlstream.folds.rollup import PARTIAL_ARROW, decode_partials
@@ -18,18 +18,20 @@ from pearlstream.position import Source
 from pearlstream.program import Program
 from pearlstream.registry import RegistryBook
 from producers.importer.job import Import
-from producers.importer.steps import logs_of
+from producers.importer.steps import Step, records_of
 
 BATCH = 500
 """Records that are folded together."""
+Progress = Callable[[Step, int], None]
+"""Told after each step: the step, and how many readings it has come to."""
 
 
 @dataclass
 class Folded:
     """What the folds made of a log. `indicators`: one row per window and revision, with the columns of the wire."""
 
-    indicators: pl.DataFrame
-    panes: pl.DataFrame
+    indicators: pl.DataFrame = field(default_factory=pl.DataFrame)
+    panes: pl.DataFrame = field(default_factory=pl.DataFrame)
     """Accepted readings by feed, city and 10 s pane: what the measures `<feed>.rows` counted."""
     rows: int = 0
     accepted: int = 0
@@ -39,39 +41,81 @@ class Folded:
     """Readings by reason."""
 
 
-def fold_import(job: Import, *, partitions: int = 1, provisional: bool = False) -> Folded:
+def fold_import(
+    job: Import, *, partitions: int = 1, provisional: bool = False, progress: Progress | None = None
+) -> Folded:
     """Run a prepared import through `admit` and `indicate`, and return what came out."""
     book = RegistryBook(job.program.catalogue.feeds)
     registry = book.add(list(job.book.records()))
-    logs = logs_of(job.steps(), registry, partitions)
-    return fold_logs(job.program, book, logs, provisional=provisional)
+    lanes = [_Lane(job.program, book, number, partitions, provisional) for number in range(partitions)]
+    readings = 0
+    for step in job.steps():
+        for partition, key, value, headers in records_of(step, registry, partitions):
+            lanes[partition].take(key, value, headers)
+        readings += sum(frame.rows for frame in step.frames)
+        if progress is not None:
+            progress(step, readings)
+    for lane in lanes:
+        lane.flush()
+    return _gathered(lanes)
 
 
-def fold_logs(program: Program, book: RegistryBook, logs: Iterable[Log], *, provisional: bool = False) -> Folded:
-    """Fold the partitions of `readings` one after the other."""
-    some = list(logs)
-    folded = Folded(pl.DataFrame(), pl.DataFrame())
-    tables: list[Any] = []
-    partials: list[Any] = []
-    for partition, log in enumerate(some):
-        admit = InProcess(Admit(program, book, len(some)), Source("import-in-process", partition))
-        indicate = InProcess(
-            Indicate(program, book, len(some), provisional=provisional), Source("import-in-process", partition)
-        )
-        rollups = Log()
-        for at in range(0, len(log.records), BATCH):
-            for output in admit.feed(log.records[at : at + BATCH]):
-                _count(folded, output)
-                if output.target == "rollups":
-                    rollups.append(output.key, output.value, output.headers)
-                    partials += [] if (part := decode_partials(output.value)) is None else [part]
-        for at in range(0, len(rollups.records), BATCH):
-            for output in indicate.feed(rollups.records[at : at + BATCH]):
-                tables += [pa.ipc.open_stream(output.value).read_all()]
-    folded.indicators = _frame(tables, INDICATORS_ARROW)
-    rows = _frame(partials, PARTIAL_ARROW).filter(pl.col("measure") == pl.col("feed") + ".rows")
-    folded.panes = rows.group_by("feed", "city", "pane_ms").agg(pl.col("n").sum()).sort("feed", "city", "pane_ms")
-    return folded
+class _Lane:
+    """One partition: `admit`, and `indicate` behind it, fed a batch at a time."""
+
+    def __init__(self, program: Program, book: RegistryBook, number: int, partitions: int, provisional: bool) -> None:
+        source = Source("import-in-process", number)
+        self.admit = InProcess(Admit(program, book, partitions), source)
+        self.indicate = InProcess(Indicate(program, book, partitions, provisional=provisional), source)
+        self.folded = Folded()
+        self.indicators: list[Any] = []
+        self.partials: list[Any] = []
+        self._offset = self._rollups = 0
+        self._waiting: list[Record] = []
+
+    def take(self, key: bytes | None, value: bytes, headers: Iterable[tuple[str, bytes]]) -> None:
+        """Append a record of `readings`."""
+        self._waiting.append(Record(self._offset, key, value, tuple(headers)))
+        self._offset += 1
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Fold what waits."""
+        records, self._waiting = self._waiting, []
+        outputs = self.admit.feed(records) if records else []
+        for output in outputs:
+            _count(self.folded, output)
+        rollups = list(self._numbered(output for output in outputs if output.target == "rollups"))
+        tables = (decode_partials(record.value or b"") for record in rollups)
+        self.partials += [_rows_only(table) for table in tables if table is not None]
+        self.indicators += [pa.ipc.open_stream(output.value).read_all() for output in self.indicate.feed(rollups)]
+
+    def _numbered(self, outputs: Iterable[Output]) -> Iterator[Record]:
+        for output in outputs:
+            yield Record(self._rollups, output.key, output.value, output.headers)
+            self._rollups += 1
+
+
+def _rows_only(table: Any) -> Any:
+    """Of partials, those of the built-in measures."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.filter(pl.col("measure") == pl.col("feed") + ".rows").to_arrow().cast(PARTIAL_ARROW)
+
+
+def _gathered(lanes: Iterable[_Lane]) -> Folded:
+    """What all partitions made, as one."""
+    total = Folded()
+    for lane in lanes:
+        for name in ("rows", "accepted", "duplicate", "late"):
+            setattr(total, name, getattr(total, name) + getattr(lane.folded, name))
+        for reason, count in lane.folded.quarantined.items():
+            total.quarantined[reason] = total.quarantined.get(reason, 0) + count
+    total.indicators = _frame([table for lane in lanes for table in lane.indicators], INDICATORS_ARROW)
+    panes = _frame([table for lane in lanes for table in lane.partials], PARTIAL_ARROW)
+    total.panes = panes.group_by("feed", "city", "pane_ms").agg(pl.col("n").sum()).sort("feed", "city", "pane_ms")
+    return total
 
 
 def _frame(tables: list[Any], schema: Any) -> pl.DataFrame:
@@ -81,12 +125,10 @@ def _frame(tables: list[Any], schema: Any) -> pl.DataFrame:
 
 
 def _count(folded: Folded, output: Output) -> None:
-    """Add up the headers of `accepted`."""
+    """Add up what the headers of `accepted` and `quarantine` say."""
     if output.target == "accepted":
-        record = Record(0, output.key, output.value, output.headers)
-        for name in ("rows", "accepted", "late"):
-            setattr(folded, name, getattr(folded, name) + int(header(record.headers, name) or 0))
-        folded.duplicate += int(header(record.headers, "dup") or 0)
+        for name, key in (("rows", "rows"), ("accepted", "accepted"), ("late", "late"), ("duplicate", "dup")):
+            setattr(folded, name, getattr(folded, name) + int(header(output.headers, key) or 0))
     elif output.target == "quarantine":
         reason, rows = header(output.headers, "reason") or "", header(output.headers, "rows") or ""
         folded.quarantined[reason] = folded.quarantined.get(reason, 0) + rows.count(",") + 1

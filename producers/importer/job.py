@@ -40,6 +40,16 @@ def _silent(what: str, done: int, total: int) -> None:
     del what, done, total
 
 
+def _labels(files: Sequence[Path]) -> list[str]:
+    """What files are called in messages: by name, or by path if names repeat. Raises FileRefused if one comes twice."""
+    resolved = [path.resolve() for path in files]
+    twice = next((path for path in resolved if resolved.count(path) > 1), None)
+    if twice:
+        raise FileRefused("csv_file", f"{twice} is given twice", remedy="name each file once")
+    names = [path.name for path in files]
+    return names if len(set(names)) == len(names) else [str(path) for path in files]
+
+
 @dataclass
 class Survey:
     """What an import found in its files."""
@@ -58,8 +68,8 @@ class Survey:
 class Import:
     """Files, read and put in order. Use as a context: what it keeps on disk goes with it.
 
-    `prepare` reads everything; afterwards `survey`, `book`, `rejects` and `steps` tell of it. `confirm` None:
-    there is nobody to ask how a file is written. Raises FileRefused and MappingError.
+    `prepare` (or `look`, then `read`) takes everything in; afterwards `survey`, `book`, `rejects` and `steps` tell of
+    it. `confirm` None: there is nobody to ask how a file is written. Raises FileRefused and MappingError.
     """
 
     def __init__(
@@ -96,13 +106,24 @@ class Import:
 
     def prepare(self, files: Sequence[Path]) -> Survey:
         """Read the files, put their readings in order, and count. Nothing is sent."""
+        return self.read(self.look(files))
+
+    def look(self, files: Sequence[Path]) -> list[FileReader]:
+        """Find out how the files are written, and what of the mapping applies to each; may ask a person."""
+        labels = _labels(files)
         uses = [(path, self.resolved.use_of(path)) for path in files]
-        plans = [(path, use, self._look(path, use)) for path, use in uses]
+        return [
+            FileReader(self.resolved, path, labels[number], number, self._look(path, use), use, Units())
+            for number, (path, use) in enumerate(uses)
+        ]
+
+    def read(self, readers: Sequence[FileReader]) -> Survey:
+        """Read the files that were looked at, put their readings in order, and count."""
         spill = Spill(self._folder)
-        for number, (path, use, written) in enumerate(plans):
-            self._read(FileReader(self.resolved, path, number, written, use, Units()), spill)
+        for reader in readers:
+            self._read(reader, spill)
         self._sorted = self._folder / "sorted.arrow"
-        write_frames(self._sorted, self._unified(spill, [path.name for path in files]))
+        write_frames(self._sorted, self._unified(spill, [reader.label for reader in readers]))
         if not self.survey.readings:
             worst = self.rejects.counts.most_common(1)
             example = self.rejects.examples[worst[0][0]] if worst else "the files have no rows"
@@ -124,10 +145,10 @@ class Import:
         for chunk in read_chunks(path, reader.written, self._chunk_rows):
             if len(chunk):
                 frame, flaws = reader.convert(chunk)
-                self.rejects.add(path.name, flaws)
+                self.rejects.add(reader.label, flaws)
                 spill.add(frame)
                 self.survey.rows += len(chunk)
-            self.progress(path.name, chunk.bytes_read, size)
+            self.progress(reader.label, chunk.bytes_read, size)
         self._check_units(reader)
         self.survey.notes += reader.notes
         self.survey.outside += reader.ranges

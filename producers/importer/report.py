@@ -9,8 +9,11 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from pearlstream.catalogue.models import FieldSpec
+from pearlstream.indicators import fingerprint
 from producers.importer.inprocess import Folded
 from producers.importer.job import Import
 from producers.importer.problems import NOTES, ROW_REASONS
@@ -44,6 +47,7 @@ def as_json(job: Import, prefix: str, database: str, sent: Sent | None, folded: 
              "readings": one.readings, "cadence_s": book.cadence_of(device)}
             for (city, device), one in sorted(book.seen.items())
         ],
+        "unheard": book.unheard,
         "from": instant(book.first_ms),
         "to": instant(book.last_ms),
         "measured_cadence_s": book.measured_cadence_s(),
@@ -58,6 +62,7 @@ def as_json(job: Import, prefix: str, database: str, sent: Sent | None, folded: 
             "duplicate": folded.duplicate,
             "late": folded.late,
             "quarantined": folded.quarantined,
+            "fingerprint": fingerprint(folded.indicators)[1],
             "indicators": summary(folded).to_dicts(),
         }
     return body
@@ -97,14 +102,19 @@ def tell(console: Console, job: Import, *, dry: bool) -> None:
     _counts(console, "rows not sent", job.rejects.counts, ROW_REASONS, job.rejects.examples)
     _counts(console, "sent, but", survey.notes, NOTES, {})
     for name, count in sorted(survey.outside.items()):
-        spec = job.resolved.feed.fields[name]
-        console.print(f"  {name}: {count} values outside {spec.min:g}..{spec.max:g} {spec.unit}", highlight=False)
+        console.print(f"  {name}: {count} values outside {_range(job.resolved.feed.fields[name])}")
     if job.rejects.path and job.rejects.total:
-        console.print(f"the rows that were not sent stand in [bold]{job.rejects.path}[/]")
+        console.print(f"the rows that were not sent stand in [bold]{escape(str(job.rejects.path))}[/]")
     measured = book.measured_cadence_s()
     told = job.resolved.mapping.cadence_s
     if told and measured and not 0.5 < measured / told < 2:
         console.print(f"[yellow]the mapping says cadence_s = {told:g}, the files say {measured:g}[/]")
+
+
+def _range(spec: FieldSpec) -> str:
+    """The plausible range of a field: `0..500 ug/m3`, `0.. %`."""
+    low, high = ("" if bound is None else f"{bound:g}" for bound in (spec.min, spec.max))
+    return f"{low}..{high} {spec.unit}".strip()
 
 
 def _head(console: Console, job: Import) -> None:
@@ -112,26 +122,34 @@ def _head(console: Console, job: Import) -> None:
     head, feed = job.survey.head, job.resolved.feed
     fields = [name for name in feed.fields if name in job.survey.fields]
     table = Table(title="first readings", title_justify="left", box=None)
-    for title in ("time (UTC)", "device", *(f"{n} {feed.fields[n].unit}".strip() for n in fields)):
-        table.add_column(title, justify="left" if title in ("time (UTC)", "device") else "right")
+    for title in ("time (UTC)", "device"):
+        table.add_column(title, no_wrap=True)
+    for name in fields:
+        table.add_column(f"{name}\n{feed.fields[name].unit}", justify="right")
     for row in head.iter_rows(named=True):
-        cells = ["" if row[name] is None else f"{row[name]:g}" if isinstance(row[name], float) else str(row[name])
-                 for name in fields]  # fmt: skip
-        table.add_row(instant(row["ts"]), row["device"], *cells)
+        table.add_row(instant(row["ts"]), row["device"], *(_cell(row[name]) for name in fields))
     console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else escape(str(value))
 
 
 def _devices(console: Console, job: Import) -> None:
     book = job.book
     table = Table(title=f"{len(book.seen)} devices", title_justify="left", box=None)
     for title in ("device", "city", "from", "to", "readings", "cadence"):
-        table.add_column(title, justify="right" if title in ("readings", "cadence") else "left")
+        table.add_column(title, justify="right" if title in ("readings", "cadence") else "left", no_wrap=True)
     for (city, device), one in sorted(book.seen.items())[:MANY]:
         span = f"{book.cadence_of(device):g} s"
         table.add_row(device, city, instant(one.first_ms), instant(one.last_ms), str(one.readings), span)
     console.print(table)
     if len(book.seen) > MANY:
         console.print(f"and {len(book.seen) - MANY} more")
+    if book.unheard:
+        console.print(f"described in the mapping, but not in these files: {', '.join(book.unheard)}")
 
 
 def _counts(
@@ -141,7 +159,7 @@ def _counts(
         return
     table = Table(title=title, title_justify="left", box=None, show_header=False)
     for reason, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])):
-        table.add_row(reason, str(count), examples.get(reason, meaning.get(reason, "")))
+        table.add_row(reason, str(count), escape(examples.get(reason, meaning.get(reason, ""))))
     console.print(table)
 
 
@@ -167,4 +185,6 @@ def what_next(prefix: str, database: str, overlays: Sequence[str]) -> str:
     if overlays:
         listed = ", ".join(f'"{folder}"' for folder in overlays)
         lines.append(f"export PEARLSTREAM_CATALOGUE__OVERLAYS='[{listed}]'")
-    return "\n".join([*lines, "pearlstream worker     # and, beside it:", "pearlstream sink"])
+    return "\n".join(
+        [*lines, "pearlstream store migrate", "pearlstream worker     # and, beside it:", "pearlstream sink"]
+    )

@@ -180,14 +180,25 @@ def settled_by(program: Program, feed: str, cities: Iterable[str], last_ms: int)
     return max(ends) + max(holds) + SETTLE_MS
 
 
+Headers = tuple[tuple[str, bytes], ...]
+
+
+def records_of(
+    step: Step, registry: str, partitions: int, driver: str = DRIVER
+) -> Iterator[tuple[int, bytes | None, bytes, Headers]]:
+    """The records of `readings` that a step is: partition, key, value, headers (without `sent-ms`)."""
+    for frame in step.frames:
+        key = frame.city.encode()
+        yield expected_partition(key, partitions), key, frame.payload(), frame.headers(None)
+    none, empty, headers = tick_record(step.tick(registry, driver))
+    for partition in range(partitions):
+        yield partition, none, empty, headers
+
+
 def logs_of(steps: Iterable[Step], registry: str, partitions: int, driver: str = DRIVER) -> list[Log]:
-    """The log of `readings` that steps make, by partition, as the broker would hold it (without `sent-ms`)."""
+    """The log that steps make, by partition, as the broker would hold it (without `sent-ms`)."""
     logs = [Log() for _ in range(partitions)]
     for step in steps:
-        for frame in step.frames:
-            key = frame.city.encode()
-            logs[expected_partition(key, partitions)].append(key, frame.payload(), frame.headers(None))
-        key_, value, headers = tick_record(step.tick(registry, driver))
-        for log in logs:
-            log.append(key_, value, headers)
+        for partition, key, value, headers in records_of(step, registry, partitions, driver):
+            logs[partition].append(key, value, headers)
     return logs

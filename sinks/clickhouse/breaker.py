@@ -1,4 +1,4 @@
-"""When to try again: back-off with jitter after failures of the store, one trial at a time."""
+"""When to try again, and with how much: back-off with jitter, larger or smaller cuts as the store asks for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from pearlstream.store import StoreError, Trouble
+from sinks.clickhouse.lane import CUT_ROWS
 
 FIRST_S, LONGEST_S = 0.1, 30.0
 _LEAST_S = {Trouble.MERGING: 10.0, Trouble.FULL: 5.0, Trouble.SCHEMA: 5.0, Trouble.REFUSED: 5.0}
@@ -36,3 +37,37 @@ class Breaker:
     def succeeded(self) -> None:
         """Note that the store works."""
         self.failures, self.last = 0, None
+
+
+LEAST_ROWS = 1000
+SLOWEST_S = 10.0
+EASE_S = 60.0
+"""After so long without trouble cuts go back to their usual size, a step at a time."""
+
+
+class Pace:
+    """How often cuts are made and how large: `flush_s` seconds apart, of about `cut_rows` rows.
+
+    Too many parts in the store: fewer and larger. Not enough memory there: smaller.
+    """
+
+    def __init__(self, flush_s: float) -> None:
+        self.flush_s, self.cut_rows = flush_s, CUT_ROWS
+        self._usual_s = flush_s
+        self._changed = 0.0
+
+    def failed(self, trouble: Trouble, now: float) -> None:
+        """Change the pace if that is what the store needs."""
+        if trouble is Trouble.MERGING:
+            self.flush_s = min(SLOWEST_S, max(self.flush_s, 0.5) * 2)
+        elif trouble is Trouble.MEMORY:
+            self.cut_rows = max(LEAST_ROWS, self.cut_rows // 2)
+        self._changed = now
+
+    def succeeded(self, now: float) -> None:
+        """Go back towards the usual pace once all has been well for a while."""
+        usual = self.flush_s == self._usual_s and self.cut_rows == CUT_ROWS
+        if not usual and now - self._changed >= EASE_S:
+            self.flush_s = max(self._usual_s, self.flush_s / 2)
+            self.cut_rows = min(CUT_ROWS, self.cut_rows * 2)
+            self._changed = now

@@ -18,7 +18,7 @@ CUT_ROWS = 100_000
 """A cut ends at about so many rows: one block in the store."""
 CUT_BYTES = 32 << 20
 """... or so many bytes of records."""
-HOLD_BYTES = 64 << 20
+HOLD_BYTES = 40 << 20
 """A lane that holds more bytes than this reads no further for the time being."""
 GAP_TIMEOUT_S = 60.0
 """A gap that stands so long is passed over."""

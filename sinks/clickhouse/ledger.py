@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 
 from pearlstream.position import Source
 from pearlstream.store import Store
-from sinks.clickhouse import ledger_sql
 from sinks.clickhouse import ledger_equations as equations
+from sinks.clickhouse import ledger_sql
 from sinks.clickhouse.journal import INTENT, Journal
 from sinks.clickhouse.ledger_broker import BrokerView, Newest
 from sinks.clickhouse.ledger_equations import Bound, Finding, Sides
@@ -39,12 +39,13 @@ PAUSE_S = 0.3
 
 @dataclass
 class Part:
-    """One source partition. `upto`: the bound of the comparison; `pending`: accepted readings that no tick has
-    closed yet, and offsets beyond the bound."""
+    """One source partition. Compared are the offsets from `begin` (0, or where retention has come to) to `upto`;
+    `pending`: accepted readings that no tick has closed yet, and offsets beyond the bound."""
 
     topic_id: str
     partition: int
     upto: int
+    begin: int = 0
     frames: int = 0
     ticks: int = 0
     ignored_ticks: int = 0
@@ -134,12 +135,14 @@ def _once(asked: Asked) -> Ledger:
         ledger.lag = broker.lags(newest)
     tables = [row[0] for row in store.query(ledger_sql.readings_tables(), {"database": store.database})]
     raw = equations.raw_by_frame(store, tables)
-    every = [equations.load_sides(store, s, b, raw) for s, b in sorted(_bounds(newest, broker, ledger).items())]
+    aged, old = (bool(answer) for answer in store.query(ledger_sql.ages(store.database))[0])
+    bounds = _bounds(newest, broker, ledger)
+    every = [equations.load_sides(store, s, b, raw, aged=aged) for s, b in sorted(bounds.items())]
     for sides in every:
         ledger.partitions.append(_partition(ledger, sides, asked))
     ledger.add(equations.strangers(every, raw))
     _panes(ledger, asked, every, tables, newest)
-    ledger.add(equations.history(store))
+    ledger.add(equations.history(store, old=old))
     _lost(ledger, store)
     _totals(ledger, asked.produced)
     return ledger
@@ -179,7 +182,7 @@ def _bound(
 
 def _partition(ledger: Ledger, sides: Sides, asked: Asked) -> Part:
     source, bound, frames = sides.source, sides.bound, sides.frames
-    part = Part(source.topic_id, source.partition, bound.upto, len(frames), len(sides.ticks))
+    part = Part(source.topic_id, source.partition, bound.upto, bound.begin, len(frames), len(sides.ticks))
     part.rows, part.accepted = int(frames["rows"].sum()), int(frames["accepted"].sum())
     part.duplicate, part.late = int(frames["dup"].sum()), int(frames["late"].sum())
     part.quarantined, part.stored_raw = int(frames["quarantined"].sum()), int(sides.raw["n"].sum())

@@ -19,6 +19,9 @@ SAMPLES = 5
 
 _PLACE = {"table": pl.String, "city": pl.String}
 
+DAY_MS = 86_400_000
+"""How late a reading may be, and still be accepted."""
+
 TicksAmong = Callable[[Source, Sequence[int]], set[int]]
 """Which offsets of a source are ticks, as the broker knows."""
 
@@ -41,6 +44,8 @@ class Bound(NamedTuple):
     rollups: int
     upto: int
     end: int | None
+    begin: int = 0
+    """The first offset that is compared: later than 0 where retention has taken what was before it."""
 
 
 @dataclass
@@ -110,12 +115,18 @@ def _table_of_feed() -> pl.Expr:
     return ("readings_" + pl.col("feed").str.replace_all(".", "_", literal=True)).alias("table")
 
 
-def load_sides(store: Store, source: Source, bound: Bound, raw: pl.DataFrame) -> Sides:
-    """Everything about one source up to its bound."""
+def load_sides(store: Store, source: Source, bound: Bound, raw: pl.DataFrame, *, aged: bool) -> Sides:
+    """Everything about one source within its bounds. `aged`: retention may have taken its beginning."""
     mine = (pl.col("src") == source_hash(source.topic_id)) & (pl.col("part") == source.partition)
     sides = Sides(source, bound, pl.DataFrame(), pl.DataFrame(), raw.filter(mine & (pl.col("offset") <= bound.upto)))
     sides.frames = _frame(store, ledger_sql.frames(store.database), sides.of)
     sides.ticks = _frame(store, ledger_sql.ticks(store.database), sides.of)
+    if aged:
+        firsts = [*sides.frames["after"].head(1), *sides.ticks["after"].head(1)]
+        sides.bound = bound._replace(begin=max(firsts) + 1 if firsts else bound.upto + 1)
+        sides.frames = sides.frames.filter(pl.col("offset") >= sides.bound.begin)
+        sides.ticks = sides.ticks.filter(pl.col("after") >= sides.bound.begin - 1)
+        sides.raw = sides.raw.filter(pl.col("offset") >= sides.bound.begin)
     return sides
 
 
@@ -126,11 +137,13 @@ def contiguity(sides: Sides, ticks_among: TicksAmong | None) -> tuple[list[Findi
     """Equation 1, and how many ticks were ignored for not being above the clock. Fills `orphaned`."""
     frames, ticks = sides.frames["offset"].to_numpy(), sides.ticks["offset"].to_numpy()
     frames_before, ticks_before = sides.frames["after"].to_numpy(), sides.ticks["after"].to_numpy()
+    begin = sides.bound.begin
     told = np.zeros(sides.bound.upto + 1, bool)
+    told[:begin] = True
     told[frames] = True
     told[ticks] = True
-    lost_frames = set(frames_before[frames_before >= 0].tolist()) - set(frames.tolist())
-    lost_ticks = set(ticks_before[ticks_before >= 0].tolist()) - set(ticks.tolist())
+    lost_frames = set(frames_before[frames_before >= begin].tolist()) - set(frames.tolist())
+    lost_ticks = set(ticks_before[ticks_before >= begin].tolist()) - set(ticks.tolist())
     unknown = set(np.flatnonzero(~told).tolist()) - lost_frames - lost_ticks
     ignored = ticks_among(sides.source, sorted(unknown)) if ticks_among is not None and unknown else set()
     sides.orphaned = (unknown - ignored) | lost_frames
@@ -179,6 +192,7 @@ def frames_against_ticks(store: Store, sides: Sides) -> list[Finding]:
     placed = frames.join_asof(spans, left_on="offset", right_on="tick", strategy="forward").drop_nulls("tick")
     placed = placed.filter(pl.col("offset") > pl.col("after"))  # others lie where a rollup record is missing
     sums = placed.group_by("tick", "feed").agg(pl.col("accepted").sum())
+    counted = counted.join(spans.select("tick"), on="tick", how="semi")
     both = sums.join(counted, on=["tick", "feed"], how="full", coalesce=True).fill_null(0)
     spoilt = pl.DataFrame({"offset": sorted(sides.orphaned)}, schema={"offset": pl.Int64})
     spoilt = spoilt.join_asof(spans, left_on="offset", right_on="tick", strategy="forward")
@@ -200,8 +214,19 @@ def strangers(every: Sequence[Sides], raw: pl.DataFrame) -> Finding:
     )
 
 
+def whole_since(every: Sequence[Sides]) -> int | None:
+    """From when on (ms of event time) panes are whole though retention took something; None if it did not."""
+    clocks = [side.frames["clock"].head(1).to_list() for side in every if side.bound.begin > 0]
+    return max((first[0] + DAY_MS for first in clocks if first), default=None)
+
+
 def panes(every: Sequence[Sides], stored: pl.DataFrame, rolled: pl.DataFrame) -> list[Finding]:
     """Equation 5."""
+    since = whole_since(every)
+    if since is not None:
+        # The frames of before are gone, so there is nothing to compare whole cities with: panes alone.
+        young = pl.col("pane_ms") >= since
+        return [_pane_by_pane(stored.filter(young), rolled.filter(young), pl.DataFrame(schema=_PLACE))]
     place = list(_PLACE)
     expected = _expected(every)
     wrong = pl.concat([pl.DataFrame(schema=_PLACE), *(side.spoilt for side in every)]).unique()
@@ -210,15 +235,21 @@ def panes(every: Sequence[Sides], stored: pl.DataFrame, rolled: pl.DataFrame) ->
     at = pl.concat_str(place, separator=" ").alias("at")
     in_cities = coarse.select(at, (pl.col("accepted") - pl.col("n")).alias("d"))
 
+    return [
+        _difference("rollups against frames", "all panes of a city", in_cities),
+        _pane_by_pane(stored, rolled, wrong),
+    ]
+
+
+def _pane_by_pane(stored: pl.DataFrame, rolled: pl.DataFrame, wrong: pl.DataFrame) -> Finding:
+    """Readings against rollups, without the places that are known to be wrong."""
+    place = list(_PLACE)
     counted = rolled.select(*place, "pane_ms", pl.col("n").alias("counted"))
     both = stored.join(counted, on=[*place, "pane_ms"], how="full", coalesce=True).fill_null(0)
     both = both.join(wrong, on=place, how="anti")
     at = pl.concat_str([*place, pl.col("pane_ms").cast(pl.String)], separator=" ").alias("at")
-    in_panes = both.select(at, (pl.col("n") - pl.col("counted")).alias("d"))
-    return [
-        _difference("rollups against frames", "all panes of a city", in_cities),
-        _difference("rollups against readings", "pane by pane", in_panes),
-    ]
+    d = both.select(at, (pl.col("n") - pl.col("counted")).alias("d"))
+    return _difference("rollups against readings", "pane by pane", d)
 
 
 def _expected(every: Sequence[Sides]) -> pl.DataFrame:
@@ -233,10 +264,10 @@ def _expected(every: Sequence[Sides]) -> pl.DataFrame:
     return pl.concat(parts, how="vertical_relaxed").group_by("table", "city").agg(pl.col("accepted").sum())
 
 
-def history(store: Store) -> Finding:
-    """Equation 6."""
+def history(store: Store, *, old: bool) -> Finding:
+    """Equation 6. `old`: retention has reached the history, so it proves nothing any more."""
     stored, written, still_open = store.query(ledger_sql.history_counts(store.database))[0]
-    d = 0 if still_open else int(written or 0) - int(stored)
+    d = 0 if still_open or old else int(written or 0) - int(stored)
     return Finding("history of indicators against the journal", "", max(d, 0), max(-d, 0))
 
 

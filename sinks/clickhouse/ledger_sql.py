@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+from sinks.clickhouse.schema import PANE_DAYS, RAW_DAYS
 from sinks.clickhouse.sql import qualified
+
+HORIZON_DAYS = RAW_DAYS - 2
+"""What was stored longer ago is not looked at: retention takes it, a part at a time."""
+_YOUNG = f"stored_at > now() - INTERVAL {HORIZON_DAYS} DAY"
 
 FINAL_SETTINGS = {"do_not_merge_across_partitions_select_final": 1}
 """Right for readings: the day of a row follows from its key, so no row has a twin in another partition."""
@@ -24,9 +29,11 @@ def frames(database: str) -> str:
         "SELECT f.after AS after, f.offset AS offset, toString(f.feed) AS feed, toString(f.city) AS city,"
         " toInt64(f.rows) AS rows, toInt64(f.accepted) AS accepted, toInt64(f.dup) AS dup, toInt64(f.late) AS late,"
         " toInt64(arraySum(mapValues(f.quarantined))) AS quarantined,"
-        " arrayMap(reason -> toString(reason), mapKeys(f.quarantined)) AS reasons"
+        " arrayMap(reason -> toString(reason), mapKeys(f.quarantined)) AS reasons,"
+        " toUnixTimestamp64Milli(f.clock_ms) AS clock"
         f" FROM {qualified(database, 'frames')} AS f FINAL"
-        " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
+        f" WHERE {_YOUNG} AND"
+        " topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
         " ORDER BY offset"
     )
 
@@ -35,7 +42,8 @@ def ticks(database: str) -> str:
     """Rollup records of one source up to a bound."""
     return (
         f"SELECT after, offset FROM {qualified(database, 'ticks')} FINAL"
-        " WHERE topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
+        f" WHERE {_YOUNG} AND"
+        " topic_id = {topic_id:String} AND partition = {partition:UInt16} AND offset <= {bound:Int64}"
         " ORDER BY offset"
     )
 
@@ -58,7 +66,10 @@ def raw_by_frame(database: str, table: str) -> str:
     )
 
 
-_BOUND = "toInt64(off) <= transform(concat(toString(src), '/', toString(part)), {keys:Array(String)}, {bounds:Array(Int64)}, -1)"
+_BOUND = (
+    "toInt64(off) <= transform(concat(toString(src), '/', toString(part)),"
+    " {keys:Array(String)}, {bounds:Array(Int64)}, -1)"
+)
 
 
 def raw_by_pane(database: str, table: str) -> str:
@@ -91,7 +102,15 @@ def lost(database: str) -> str:
     """What the sink passed over."""
     return (
         "SELECT topic, topic_id, partition, after, offset, reason, note"
-        f" FROM {qualified(database, 'lost')} FINAL ORDER BY topic, topic_id, partition, after"
+        f" FROM {qualified(database, 'lost')} FINAL WHERE {_YOUNG} ORDER BY topic, topic_id, partition, after"
+    )
+
+
+def ages(database: str) -> str:
+    """Whether the database is older than the horizon, and older than what keeps longest."""
+    return (
+        f"SELECT min(at) < now() - INTERVAL {HORIZON_DAYS} DAY AS aged,"
+        f" min(at) < now() - INTERVAL {PANE_DAYS - 2} DAY AS old FROM {qualified(database, 'batches')}"
     )
 
 

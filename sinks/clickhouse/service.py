@@ -6,11 +6,12 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from pearlstream.catalogue import Catalogue, load_catalogue
+from pearlstream.catalogue import load_catalogue
 from pearlstream.errors import PearlstreamError, ServiceError
 from pearlstream.logs import get_logger
 from pearlstream.settings import Settings
@@ -20,9 +21,12 @@ from sinks.clickhouse.health import Health
 from sinks.clickhouse.migrate import check
 from sinks.clickhouse.status import report, write_status
 from sinks.clickhouse.tape import KafkaTape
-from sinks.clickhouse.writer import EpochChanged, Sink
+from sinks.clickhouse.writer import EpochChanged, Sink, TopicsMissing
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
+"""What comes of something tried patiently."""
 
 STATUS_EACH_S = 1.0
 
@@ -60,10 +64,10 @@ def run_sink(settings: Settings, *, status_file: Path | None = None, health_port
     with only_one(settings.embedded.data_dir, settings.clickhouse.database):
         store = Store(settings.clickhouse)
         stopped = _stop_on_signals()
-        _wait_until_migrated(store, catalogue, stopped)
-        if stopped:
+        _patiently(lambda: check(store, catalogue), stopped)
+        tape = _patiently(lambda: KafkaTape(settings.kafka), stopped)
+        if tape is None:
             return
-        tape = KafkaTape(settings.kafka)
         sink = Sink(tape, store, catalogue, flush_s=settings.sink.flush_s)
         health = Health(sink.metrics.registry, settings.sink.health_port if health_port is None else health_port)
         log.info("health page", url=f"http://127.0.0.1:{health.port}")
@@ -76,14 +80,14 @@ def run_sink(settings: Settings, *, status_file: Path | None = None, health_port
 
 
 def _loop(sink: Sink, health: Health, stopped: list[int], status_file: Path | None) -> None:
-    _start(sink, stopped)
+    _patiently(sink.start, stopped)
     told = 0.0
     while not stopped:
         try:
             sink.step()
         except EpochChanged as error:
             log.warning(str(error))
-            _start(sink, stopped)
+            _patiently(sink.start, stopped)
         health.turned()
         if time.monotonic() - told >= STATUS_EACH_S:
             told = time.monotonic()
@@ -100,35 +104,27 @@ def _tell(sink: Sink, health: Health, status_file: Path | None) -> None:
         write_status(status_file, status)
 
 
-def _start(sink: Sink, stopped: list[int]) -> None:
-    """Start, however long store or broker are away."""
+def _patiently(what: Callable[[], T], stopped: list[int]) -> T | None:
+    """Do something that needs store and broker, however long they are away; None if we are to stop before it works.
+
+    Raises whatever waiting does not cure: a schema that is not the catalogue's, a refused password.
+    """
     breaker = Breaker()
     while not stopped:
         try:
-            sink.start()
-            return
+            return what()
         except StoreError as error:
             if error.trouble not in (Trouble.AWAY, Trouble.FULL, Trouble.MEMORY):
                 raise
             _wait(error, breaker, stopped)
-
-
-def _wait_until_migrated(store: Store, catalogue: Catalogue, stopped: list[int]) -> None:
-    """Wait for the store. Raises StoreError with the remedy `store migrate` if the schema is not the catalogue's."""
-    breaker = Breaker()
-    while not stopped:
-        try:
-            check(store, catalogue)
-            return
-        except StoreError as error:
-            if error.trouble not in (Trouble.AWAY, Trouble.FULL, Trouble.MEMORY):
-                raise
-            _wait(error, breaker, stopped)
+        except (ServiceError, TopicsMissing) as error:
+            _wait(StoreError(error.message, trouble=Trouble.AWAY), breaker, stopped)
+    return None
 
 
 def _wait(error: StoreError, breaker: Breaker, stopped: list[int]) -> None:
     wait = breaker.failed(error, time.monotonic())
-    log.warning("the store is not there yet", error=str(error), again_in_s=round(wait, 1))
+    log.warning("waiting for store and broker", error=error.message, again_in_s=round(wait, 1))
     until = time.monotonic() + wait
     while not stopped and time.monotonic() < until:
         time.sleep(0.05)
@@ -140,6 +136,3 @@ def _stop_on_signals() -> list[int]:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: stopped.append(received))
     return stopped
-
-
-__all__ = ["ServiceError", "SinkRunning", "only_one", "run_sink"]

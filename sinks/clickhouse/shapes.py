@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from pearlstream.catalogue import Catalogue
-from pearlstream.errors import FrameError
+from pearlstream.errors import FrameError, PearlstreamError
 from pearlstream.registry import decode_devices
 from sinks.clickhouse import schema
 from sinks.clickhouse.arrow import rows_table
@@ -74,6 +74,29 @@ def unreadable(item: Item, error: Exception) -> Lost:
         return Lost(item.role, "", item.partition, item.record.offset - 1, item.record.offset, "unreadable", note)
     source = position.source
     return Lost(item.role, source.topic_id, source.partition, position.after, position.upto, "unreadable", note)
+
+
+def shape_all_that_can(shape: Callable[[Sequence[Item]], Shaped], items: Sequence[Item]) -> Shaped:
+    """The rows of all items; if that fails, of those that can be shaped, and the others are named.
+
+    A record of ours that makes us stumble must not stop the stream for ever. Our own errors go through: they
+    speak of the sink as a whole.
+    """
+    try:
+        return shape(items)
+    except PearlstreamError:
+        raise
+    except Exception:
+        good, lost = [], []
+        for item in items:
+            try:
+                shape([item])
+                good.append(item)
+            except Exception as error:
+                lost.append(unreadable(item, error))
+        shaped = shape(good)
+        shaped.lost += lost
+        return shaped
 
 
 # ---------------------------------------------------------------- small topics

@@ -125,10 +125,11 @@ def create_dictionary(database: str, dictionary: Dictionary, mark: str) -> str:
 
 
 def newest_batches(database: str) -> str:
-    """The newest line of the journal for each topic and each of its lives."""
+    """The newest line of the journal for each topic and each of its lives, found by index however long it is."""
+    table = qualified(database, "batches")
     return (
-        "SELECT topic_id, topic, cut, ranges, state_no, applied, tables FROM ("
-        f" SELECT * FROM {qualified(database, 'batches')} FINAL ORDER BY cut DESC LIMIT 1 BY topic_id, topic)"
+        f"SELECT topic_id, topic, cut, ranges, state_no, applied, tables FROM {table} FINAL"
+        f" WHERE (topic_id, topic, cut) IN (SELECT topic_id, topic, max(cut) FROM {table} GROUP BY topic_id, topic)"
     )
 
 

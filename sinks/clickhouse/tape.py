@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ from pearlstream.topics import topic_name
 FETCH_BYTES = 32 << 20
 PARTITION_BYTES = 9 << 20
 POLL_RECORDS = 2000
+PROBE_S = 10.0
 
 
 class Spot(NamedTuple):
@@ -74,22 +76,25 @@ class KafkaTape:
     """
 
     def __init__(self, kafka: Kafka) -> None:
-        from kafka import KafkaConsumer  # slow to import
-
         self._kafka = kafka
         with reaching(kafka):
-            self._consumer = KafkaConsumer(
-                **client_options(kafka, "pearlstream-sink"),
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=50,
-                fetch_max_bytes=FETCH_BYTES,
-                max_partition_fetch_bytes=PARTITION_BYTES,
-                max_poll_records=POLL_RECORDS,
-            )
+            self._consumer = self._make_consumer()
         self._spots: dict[Any, Spot] = {}
+
+    def _make_consumer(self) -> Any:
+        from kafka import KafkaConsumer  # slow to import
+
+        return KafkaConsumer(
+            **client_options(self._kafka, "pearlstream-sink"),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            allow_auto_create_topics=False,
+            fetch_max_wait_ms=50,
+            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=PARTITION_BYTES,
+            max_poll_records=POLL_RECORDS,
+        )
 
     def topic_ids(self, roles: Sequence[str]) -> dict[str, str]:
         from pearlstream.broker import admin_client, topic_ids
@@ -107,9 +112,32 @@ class KafkaTape:
         return {self._spot(at): offset for at, offset in found.items()}
 
     def ends(self, spots: Iterable[Spot]) -> dict[Spot, int]:
+        """The embedded broker answers "the latest offset" with the beginning of the last batch (and one), so a
+        fetch has the last word: its high-water mark is right with every broker."""
+        wanted = {self._at(spot): spot for spot in spots}
         with reaching(self._kafka):
-            found = self._consumer.end_offsets([self._at(spot) for spot in spots])
-        return {self._spot(at): offset for at, offset in found.items()}
+            for topic in {at.topic for at in wanted}:  # the client answers in part for topics it does not know yet
+                self._consumer.partitions_for_topic(topic)
+            said = self._consumer.end_offsets(list(wanted))
+            marks = {at: self._consumer.highwater(at) for at, spot in wanted.items() if at in self._spots}
+            unread = [at for at in wanted if at not in marks and said[at] > 0]
+            if unread:
+                marks |= self._probed({at: said[at] - 1 for at in unread})
+        return {spot: max(said[at], marks.get(at) or 0) for at, spot in wanted.items()}
+
+    def _probed(self, starts: Mapping[Any, int]) -> dict[Any, int]:
+        """High-water marks of partitions that this tape does not read, from a fetch near their ends."""
+        probe = self._make_consumer()
+        try:
+            probe.assign(list(starts))
+            for at, offset in starts.items():
+                probe.seek(at, offset)
+            until = time.monotonic() + PROBE_S
+            while any(probe.highwater(at) is None for at in starts) and time.monotonic() < until:
+                probe.poll(timeout_ms=100)
+            return {at: probe.highwater(at) or 0 for at in starts}
+        finally:
+            probe.close()
 
     def start(self, at: Mapping[Spot, int]) -> None:
         self._spots = {self._at(spot): spot for spot in at}

@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any
 
 from pearlstream.catalogue import Catalogue
-from pearlstream.errors import PearlstreamError, ServiceError
+from pearlstream.errors import EXIT_TRY_AGAIN, PearlstreamError, ServiceError
 from pearlstream.logs import get_logger
 from pearlstream.store import Store, StoreError, Trouble
 from sinks.clickhouse import schema, sql
 from sinks.clickhouse.arrow import stream
-from sinks.clickhouse.breaker import Breaker
+from sinks.clickhouse.breaker import Breaker, Pace
 from sinks.clickhouse.freshness import Freshness
 from sinks.clickhouse.journal import EPOCH_CHANGE, INTENT, Entry, Journal, as_intent, done_of, intent_of
 from sinks.clickhouse.lane import Cut, Lane
@@ -31,9 +31,9 @@ from sinks.clickhouse.shape_panes import shape_indicators, shape_rollups
 from sinks.clickhouse.shape_readings import shape_accepted
 from sinks.clickhouse.shapes import (
     Shape,
-    Shaped,
     number,
     shape_alerts,
+    shape_all_that_can,
     shape_devices,
     shape_quarantine,
     shape_truth,
@@ -61,7 +61,13 @@ CHECK_TOPICS_S = 30.0
 
 
 class EpochChanged(PearlstreamError):
-    """A topic was made anew under the sink: another log has begun, and its marks with it."""
+    """A topic was made anew under the sink, or has more partitions: start over from the journal."""
+
+
+class TopicsMissing(PearlstreamError):
+    """The broker does not have the topics yet."""
+
+    exit_code = EXIT_TRY_AGAIN
 
 
 @dataclass
@@ -119,7 +125,7 @@ class Sink:
         self.store = store
         self.catalogue = catalogue
         self.journal = Journal(store)
-        self.flush_s = flush_s
+        self.pace = Pace(flush_s)
         self.metrics = Metrics()
         self.freshness = Freshness()
         self.counts = Counts()
@@ -135,11 +141,11 @@ class Sink:
     # ------------------------------------------------------------ start
 
     def start(self) -> None:
-        """Go on where the journal says. Raises StoreError, ServiceError, PearlstreamError if a topic is missing."""
+        """Go on where the journal says. Raises StoreError, ServiceError, TopicsMissing."""
         ids = self.tape.topic_ids(list(SHAPES))
         missing = [role for role in SHAPES if role not in ids]
         if missing:
-            raise PearlstreamError(
+            raise TopicsMissing(
                 f"the topics {', '.join(missing)} do not exist", remedy="start a worker or `pearlstream demo` first"
             )
         newest = self.journal.newest()
@@ -194,6 +200,7 @@ class Sink:
         try:
             self._write(now)
             self.breaker.succeeded()
+            self.pace.succeeded(now)
         except StoreError as error:
             self._failed(error, now)
         self.metrics.breaker.set(1 if self.breaker.failures else 0)
@@ -212,8 +219,10 @@ class Sink:
     def _write(self, now: float) -> None:
         """Whatever of intents, inserts and dones can be done now. Raises StoreError where it stopped."""
         self._deliver(now)
-        due = now - self._flushed >= self.flush_s or any(lane.due for lane in self.lanes.values())
+        due = now - self._flushed >= self.pace.flush_s or any(lane.due for lane in self.lanes.values())
         if due:
+            for lane in self.lanes.values():
+                lane.cut_rows = self.pace.cut_rows
             cuts = self._cuts(now)
             if cuts or self._dones:
                 self._unwritten = [*self._dones, *cuts]
@@ -255,9 +264,9 @@ class Sink:
     # ------------------------------------------------------------ rows
 
     def _shape(self, cut: Cut) -> Open:
-        """The rows of a cut as bytes."""
+        """The rows of a cut as bytes. Raises CatalogueError if the cut is of another catalogue than this sink's."""
         shape = partial(shape_truth, topic_id=cut.topic_id) if cut.role == "truth.labels" else SHAPES[cut.role]
-        shaped: Shaped = shape(self.catalogue, cut.items)
+        shaped = shape_all_that_can(partial(shape, self.catalogue), cut.items)
         cut.lost += shaped.lost
         if cut.lost:
             shaped.add(schema.LOST, [_lost_row(one) for one in cut.lost])
@@ -313,11 +322,7 @@ class Sink:
         wait = self.breaker.failed(error, now)
         told = log.error if error.trouble is not Trouble.AWAY or self.breaker.failures > 2 else log.warning
         told("the store does not take it; the same comes again", error=str(error), again_in_s=round(wait, 1))
-        if error.trouble is Trouble.MEMORY:
-            for lane in self.lanes.values():
-                lane.cut_rows = max(1000, lane.cut_rows // 2)
-        elif error.trouble is Trouble.MERGING:
-            self.flush_s = min(10.0, self.flush_s * 2)
+        self.pace.failed(error.trouble, now)
 
     def _block(self, one: Open, error: StoreError, now: float) -> None:
         """Hold one topic; the others go on."""
@@ -336,6 +341,8 @@ class Sink:
         for role, topic_id in ids.items():
             if self.lanes[role].topic_id != topic_id:
                 raise EpochChanged(f"the topic {role} was made anew; starting over at its beginning")
+            if len(self.tape.partitions(role)) > len(self.lanes[role].starts):
+                raise EpochChanged(f"the topic {role} has more partitions now; starting over from the journal")
 
     # ------------------------------------------------------------ end
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from workers import Process, Topics
 
 
 @pytest.fixture
-def topics(embedded_broker: str) -> Iterator[Topics]:
-    made = Topics(embedded_broker)
+def topics(request: pytest.FixtureRequest) -> Iterator[Topics]:
+    """Fresh topics, on the embedded broker or on the one named in PEARLSTREAM_TEST_BROKER (host:port)."""
+    made = Topics(os.environ.get("PEARLSTREAM_TEST_BROKER") or request.getfixturevalue("embedded_broker"))
     yield made
     made.producer.close()
 

@@ -93,6 +93,13 @@ class Process:
                 [sys.executable, str(HERE / "example_worker.py"), *arguments], env=environment, stderr=out, stdout=out
             )
 
+    @classmethod
+    def of(cls, process: subprocess.Popen[Any], port: int) -> Process:
+        """A worker that was started otherwise."""
+        made = cls.__new__(cls)
+        made.process, made.port, made.log = process, port, Path(os.devnull)
+        return made
+
     def readiness(self) -> dict[str, Any]:
         """What /readyz answers; {} while nobody listens."""
         try:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from importer_kit import Kit, kit_program
+from importer_kit import Kit, kit_overlay
 
-from pearlstream.program import Program
+from pearlstream.catalogue import load_catalogue
+from pearlstream.program import Program, compile_catalogue
 
 
 @pytest.fixture(scope="session")
-def kit_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Program:
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The overlay folder with the test feeds and cities."""
+    return kit_overlay(tmp_path_factory.mktemp("overlay"))
+
+
+@pytest.fixture(scope="session")
+def kit_catalogue(overlay: Path) -> Program:
     """The shipped catalogue with the test feeds."""
-    return kit_program(tmp_path_factory.mktemp("overlay"))
+    return compile_catalogue(load_catalogue([overlay]))
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pearlstream.catalogue import load_catalogue
-from pearlstream.program import Program, compile_catalogue
+from pearlstream.program import Program
 from producers.importer import Import, Survey, parse_mapping, resolve
 from producers.importer.csvrows import CHUNK_ROWS
 from producers.importer.dialect import Confirm
@@ -28,7 +27,7 @@ seq = "optional"
 [feed.fields]
 temp_c = { unit = "Cel", min = -40, max = 60, decimals = 1 }
 speed_kmh = { unit = "km/h", min = 0, max = 130, decimals = 1 }
-share_pct = { unit = "%", decimals = 1 }
+share_pct = { unit = "%", min = 0, decimals = 1 }
 press_hpa = { unit = "hPa", min = 800, max = 1100, hard = true, decimals = 1 }
 count = { type = "int", unit = "pcs" }
 on = { type = "bool" }
@@ -85,11 +84,6 @@ def kit_overlay(folder: Path) -> Path:
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "kit.toml").write_text(text, "utf-8")
     return folder
-
-
-def kit_program(folder: Path) -> Program:
-    """The shipped catalogue with the test feeds and cities."""
-    return compile_catalogue(load_catalogue([kit_overlay(folder)]))
 
 
 def kit_mapping(**changes: Any) -> dict[str, Any]:
@@ -156,7 +150,6 @@ class Kit:
         paths = self.files({"a.csv": texts} if isinstance(texts, str | bytes) else texts)
         resolved = resolve(parse_mapping(mapping or kit_mapping()), self.program.catalogue, "kit.toml", told)
         rejects = self.folder / "rejects.csv"
-        rejects.unlink(missing_ok=True)
         with Import(resolved, self.program, rejects=rejects, confirm=confirm, chunk_rows=chunk_rows) as job:
             survey = job.prepare(paths)
             log = [

@@ -66,6 +66,14 @@ def test_rows_without_any_value_are_told_but_are_no_fault(folder: Path):
     assert "no_value" in result.output
 
 
+def test_a_range_with_one_end_and_cells_that_look_like_markup_are_shown_as_they_are(folder: Path):
+    (folder / "kit.toml").write_text(MAPPING.replace("temp_c", "share_pct"))
+    (folder / "a.csv").write_text(minutes(["20", "-1", "[bold]"]))
+    result = call("a.csv", "--dry-run")
+    assert "share_pct: 1 values outside 0.. %" in result.output
+    assert "'[bold]'" in result.output
+
+
 def test_in_process_computes_the_indicators(folder: Path):
     result = call("a.csv", "--in-process")
     assert result.return_value == 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from importer_kit import Kit, kit_mapping, lines, minutes
 
 from producers.importer import FileRefused
@@ -132,3 +136,49 @@ def test_files_without_a_header_need_the_names_of_their_columns(kit: Kit):
 
 def test_a_header_with_blanks_and_a_missing_last_line_end(kit: Kit):
     assert kit.read(" t , who,temp \n2016-01-01 00:00,d1,20").column("temp_c") == [20.0]
+
+
+@pytest.mark.parametrize("told", ["utf-8", "UTF_8", "utf-16", "utf-16-le"])
+def test_a_byte_order_mark_is_stripped_whatever_was_told(kit: Kit, told: str):
+    data = COMMA.encode("utf-8-sig" if told.lower().endswith("8") else "utf-16")
+    assert kit.read(data, kit_mapping(dialect={"encoding": told})).column("temp_c") == [20.5]
+
+
+def test_a_compressed_file_is_to_be_unpacked(kit: Kit):
+    with pytest.raises(FileRefused, match=r"compressed \(gzip\)"):
+        kit.read(gzip.compress(COMMA.encode()))
+
+
+def test_a_file_given_twice_is_refused_and_files_of_one_name_are_told_apart(kit: Kit):
+    (kit.folder / "sub").mkdir()
+    outcome = kit.read({"a.csv": COMMA, "sub/a.csv": COMMA})
+    assert outcome.rejects[0][0].endswith("sub/a.csv")
+    with pytest.raises(FileRefused, match="given twice"):
+        kit.read({"a.csv": COMMA, "./a.csv": COMMA})
+
+
+def test_a_rejects_file_overwrites_nothing_but_a_rejects_file(kit: Kit):
+    bad = minutes(["20", "x"])
+    assert len(kit.read(bad).rejects) == 1
+    assert len(kit.read(bad).rejects) == 1
+    assert kit.read(COMMA).rejects == [], "the rejects of an earlier import are gone"
+    with pytest.raises(FileRefused, match="is no rejects file"):
+        kit.read({"rejects.csv": COMMA})
+
+
+BYTES = st.one_of(
+    st.binary(max_size=400),
+    st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")),
+    st.lists(st.text('01-:;,."°CF\n\r\t Txd', max_size=30), max_size=12).map(lambda rows: lines(*rows).encode()),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=BYTES, confirmed=st.booleans())
+def test_whatever_the_bytes_a_file_is_read_or_refused_with_a_remedy(kit: Kit, data: bytes, confirmed: bool):
+    remedy, outcome = "", None
+    try:
+        outcome = kit.read(data, confirm=yes if confirmed else None)
+    except FileRefused as error:
+        remedy = error.remedy
+    assert remedy or (outcome and outcome.survey.rows == outcome.survey.readings + len(outcome.rejects))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from importer_kit import Kit, kit_mapping, lines
 
 from producers.importer import MappingError, load_mapping, parse_mapping, resolve
+from producers.importer.mapping import DeviceEntry, Dialect, FieldSource, FilePattern, Mapping, TimeSpec
 
 WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "no name": ({"name": None}, "name: this key is missing", "name ="),
@@ -164,3 +166,11 @@ def test_without_a_cadence_it_is_measured(kit: Kit):
     rows = [f"2016-01-01 00:{m:02d},d{d},20" for m in (0, 5, 10, 15, 17, 22) for d in (1, 2)]
     outcome = kit.read(lines(*rows))
     assert b'"cadence_s":300.0' in outcome.records[0]
+
+
+def test_every_key_of_a_mapping_is_explained_in_the_examples():
+    text = (Path(__file__).parents[3] / "examples" / "README.md").read_text("utf-8")
+    table = "".join(line for line in text.splitlines(keepends=True) if line.startswith("|"))
+    for model in (Mapping, Dialect, TimeSpec, FieldSource, FilePattern, DeviceEntry):
+        for key in model.model_fields:
+            assert re.search(rf"[`.]{key}[`.]", table), f"{model.__name__}.{key}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import polars as pl
@@ -154,12 +154,28 @@ def test_speed_and_occupancy_of_a_detector_become_one_reading():
     with open_job(DETECTORS) as job:
         survey = job.prepare(files)
         readings = pl.concat(list(job.readings()))
-        folded = fold_import(job)
     assert (survey.rows, survey.readings, job.rejects.total) == (4880, 2500, 0)
     assert readings["occ_pct"].count() == 2380
     assert readings["speed_kmh"][0] == pytest.approx(90 * 1.609344)
-    assert (folded.accepted, folded.late, folded.quarantined) == (2500, 0, {})
     assert job.book.measured_cadence_s() == 300
+
+
+@needs_data
+def test_the_jam_of_17_september_stands_out_in_the_indicator_of_the_overlay(tmp_path: Path):
+    files = []
+    for name in ("speed", "occupancy"):
+        text = (SHARED / "nab" / f"{name}_6005.csv").read_text().splitlines()
+        files.append(tmp_path / f"{name}_6005.csv")
+        files[-1].write_text(
+            "\n".join(line for line in text if line[:10] in ("timestamp,", "2015-09-16", "2015-09-17"))
+        )
+    with open_job(DETECTORS) as job:
+        job.prepare(files)
+        folded = fold_import(job)
+    assert (folded.accepted, folded.late, folded.quarantined) == (job.survey.readings, 0, {})
+    raised = folded.indicators.filter(indicator="TC1", state="RAISED")
+    assert raised["window_start_ms"].to_list() == [round(datetime(2015, 9, 17, 7, tzinfo=UTC).timestamp() * 1000)]
+    assert folded.indicators.filter(indicator="I43a")["value"].count() == 0, "there is no flow to weigh by"
 
 
 @needs_data

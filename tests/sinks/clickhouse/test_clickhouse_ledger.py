@@ -193,3 +193,28 @@ def test_an_empty_store_is_exact(migrated: Store) -> None:
     ledger: Any = run_ledger(migrated)
     assert ledger.exact
     assert ledger.partitions == []
+
+
+def test_what_retention_took_is_not_called_missing(world: World, migrated: Store) -> None:
+    drain(world, migrated)
+    db = f"`{migrated.database}`"
+    for table in ("frames", "ticks", "readings_traffic_flow", "readings_factory_machine", "quarantine"):
+        migrated.command(
+            f"ALTER TABLE {db}.{table} UPDATE stored_at = now() - INTERVAL 29 DAY WHERE 1 SETTINGS mutations_sync = 2"
+        )
+    migrated.command(
+        f"ALTER TABLE {db}.batches UPDATE at = now() - INTERVAL 29 DAY WHERE 1 SETTINGS mutations_sync = 2"
+    )
+    month = T0 + 29 * 86_400_000
+    world.tick(month)
+    for step in range(6):
+        world.frame(world.catalogue.feeds["traffic.flow"], "440300", month + step * 20_000)
+        world.tick(month + (step + 1) * 20_000)
+    drain(world, migrated)
+    migrated.command(f"DELETE FROM {db}.frames WHERE stored_at < now() - INTERVAL 20 DAY AND offset % 2 = 0")
+    migrated.command(f"DELETE FROM {db}.readings_traffic_flow WHERE stored_at < now() - INTERVAL 20 DAY")
+    ledger = run_ledger(migrated, BrokerView(MemoryTape(world.broker)), drained=True)
+    assert ledger.exact, ledger.findings
+    assert ledger.totals["accepted"] == 30
+    migrated.command(f"DELETE FROM {db}.{TRAFFIC} WHERE off = (SELECT max(off) FROM {db}.{TRAFFIC}) AND device = 'd1'")
+    assert run_ledger(migrated, drained=True).missing == 1

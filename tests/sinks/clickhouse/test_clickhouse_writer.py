@@ -41,7 +41,7 @@ class Crash(BaseException):
 
 
 class Failing(Store):
-    """A store in which something happens at the n-th insert: `before` it is done, or `after`, when the answer is lost."""
+    """A store that fails at some inserts, `before` they are done or `after`, when the answer is lost."""
 
     def __init__(self, store: Store, plan: Callable[[int, str], BaseException | None]) -> None:
         self.database = store.database
