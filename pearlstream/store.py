@@ -17,7 +17,7 @@ import pyarrow as pa
 import urllib3.exceptions
 from clickhouse_connect.driver.exceptions import ClickHouseError, NotSupportedError, ProgrammingError
 
-from pearlstream.errors import EXIT_CONFIG, ServiceError, SettingsError
+from pearlstream.errors import EXIT_CONFIG, EXIT_IO, EXIT_TRY_AGAIN, ServiceError, SettingsError
 from pearlstream.settings import ClickHouse
 
 CONNECT_TIMEOUT_S = 5
@@ -64,6 +64,8 @@ _REMEDIES = {
     Trouble.REFUSED: "please report it with the message above",
 }
 
+_EXITS = {Trouble.DENIED: EXIT_CONFIG, Trouble.SCHEMA: EXIT_TRY_AGAIN}
+
 
 class StoreError(ServiceError):
     """The store failed or said no. `code` is ClickHouse's own (None: it did not answer), `trouble` what it means."""
@@ -72,8 +74,7 @@ class StoreError(ServiceError):
         super().__init__(message, remedy=_REMEDIES[trouble])
         self.trouble = trouble
         self.code = code
-        if trouble is Trouble.DENIED:
-            self.exit_code = EXIT_CONFIG
+        self.exit_code = _EXITS.get(trouble, EXIT_IO)
 
 
 class Store:

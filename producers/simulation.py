@@ -56,6 +56,8 @@ def play(
         claim = TimeClaim(claims, "simulate")
         driver = claim.take()
         pacer.beat = lambda: claim.refresh(ledger.last_clock_ms)
+        if not pacer.with_wall:
+            pacer.free_after_ms = plan.end_ms  # nobody wants to watch the last stragglers come in
         writer = KafkaWriter(settings.kafka, compression=compression, linger_ms=1 if plan.frame_ms else 5)
         stack.callback(writer.close)
         for step in simulation.steps():

@@ -123,7 +123,7 @@ class WorkerApp(faust.App):
     # --- what the consumer needs --------------------------------------------------------------------------
 
     async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
-        """From which offset each assigned partition is to be read. Faust may ask twice at a time; one at a time then."""
+        """From which offset each assigned partition is to be read. Faust may ask twice at the same time."""
         async with self._taking_over:
             found = await asyncio.gather(
                 *(

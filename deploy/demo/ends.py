@@ -16,6 +16,7 @@ from pearlstream.settings import Kafka
 from pearlstream.topics import ROLES, topic_name
 
 TIMEOUT_S = 10.0
+ATTEMPTS = 20
 
 
 class LogEnds:
@@ -47,16 +48,23 @@ class LogEnds:
         with reaching(self._kafka):
             self._consumer.unsubscribe()  # forgets the watermarks of the last time
             self._consumer.assign(list(spots))
-            for topic in {at.topic for at in spots}:  # the client answers in part for topics it does not know yet
-                self._consumer.partitions_for_topic(topic)
-            about = self._consumer.end_offsets(list(spots))
-            for at, offset in about.items():
+            for at, offset in self._about(list(spots)).items():
                 self._consumer.seek(at, offset)
             marks = self._marks(list(spots))
         found: dict[str, dict[int, int]] = {role: {} for role, _ in spots.values()}
         for at, (role, partition) in spots.items():
             found[role][partition] = marks[at]
         return found
+
+    def _about(self, spots: list[Any]) -> dict[Any, int]:
+        """The broker's own answer. The client answers in part, with a KeyError, while it learns of topics."""
+        for _ in range(ATTEMPTS):
+            try:
+                found: dict[Any, int] = self._consumer.end_offsets(spots)
+                return found
+            except KeyError:
+                time.sleep(0.1)
+        raise ServiceError("the broker does not say where all of its topics end")
 
     def _marks(self, spots: list[Any]) -> dict[Any, int]:
         until = time.monotonic() + TIMEOUT_S

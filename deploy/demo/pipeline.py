@@ -54,7 +54,6 @@ class Pipeline:
         )
         self._served: dict[str, Child] = {}
         self._restarts: dict[str, int] = {}
-        self._down: set[str] = set()
         self._pids: dict[str, int] = {}
         self._turn = threading.Lock()
 
@@ -142,26 +141,23 @@ class Pipeline:
 
     def _note_children(self) -> None:
         everybody = [*self._services.children, *([self.simulator] if self.simulator else [])]
-        pids = {}
+        pids = {child.spec.name: pid for child in everybody if (pid := child.pid) is not None}
         for child in everybody:
-            name, pid = child.spec.name, child.pid
-            self.costs.note(name, pid)
-            if pid is not None:
-                pids[name] = pid
+            self.costs.note(child.spec.name, child.pid)
             if child is not self.simulator:
-                self._note_deaths(child)
+                self._note_deaths(child, pids.get(child.spec.name))
         if pids != self._pids:
             self._pids = pids
             self.folder.note_processes(pids)
 
-    def _note_deaths(self, child: Child) -> None:
+    def _note_deaths(self, child: Child, pid: int | None) -> None:
+        """Tell of a death as soon as the process is another one, and of the return when it is ready."""
         name = child.spec.name
-        if not child.alive and name not in self._down:
-            self._down.add(name)
-            self._tell(f"{name} died; it is started again")
-        elif child.alive and child.restarts > self._restarts.get(name, 0):
+        before = self._pids.get(name)
+        if before is not None and pid != before:
+            self._tell(f"{name} (process {before}) died; it is started again")
+        if child.restarts > self._restarts.get(name, 0):
             self._restarts[name] = child.restarts
-            self._down.discard(name)
             self._tell(f"{name} is back (restart {child.restarts}); nothing is lost or counted twice")
 
     # --- lives ----------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from deploy.demo.view import draw
 
 LINE_EACH_S = 5.0
 """Without a terminal: seconds between two lines."""
+STILL_EACH_S = 30.0
+"""... and while nothing changes."""
 
 
 class Screen:
@@ -26,7 +28,7 @@ class Screen:
         self.full = full
         self._live: Live | None = None
         self._told_at = 0.0
-        self._clock_told: int | None = None
+        self._told = ""
 
     @contextmanager
     def step(self, doing: str) -> Iterator[list[str]]:
@@ -60,10 +62,11 @@ class Screen:
         self._live.update(draw(scene, width, height), refresh=True)
 
     def _tell(self, scene: Scene) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= LINE_EACH_S and scene.clock_ms is not None:
-            self._told_at = now
-            self.say(plain_line(scene))
+        now, line = time.monotonic(), plain_line(scene)
+        wait_s = LINE_EACH_S if line != self._told else STILL_EACH_S
+        if now - self._told_at >= wait_s and scene.clock_ms is not None:
+            self._told_at, self._told = now, line
+            self.say(line)
 
     def close(self) -> None:
         """Give the terminal back."""

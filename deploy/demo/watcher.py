@@ -64,6 +64,8 @@ class Watcher:
                 self.looks += 1
             except PearlstreamError as error:
                 log.warning("the view has nothing new", error=str(error))
+            except Exception:  # whatever a client library raises: the view goes on, and says how old it is
+                log.exception("the view has nothing new")
             # Never more than half of the time: on a slow machine the pipeline goes first.
             self._stop.wait(max(PAUSE_S, time.monotonic() - began))
         if self._progress is not None:

@@ -112,9 +112,13 @@ def test_the_health_page_tells_what_is_wrong() -> None:
 
 
 def test_a_database_has_one_sink(tmp_path: Path) -> None:
-    with only_one(tmp_path, "d"), only_one(tmp_path, "other"), pytest.raises(SinkRunning, match="already"):
-        with only_one(tmp_path, "d"):
-            pass
+    with (
+        only_one(tmp_path, "d"),
+        only_one(tmp_path, "other"),
+        pytest.raises(SinkRunning, match="already"),
+        only_one(tmp_path, "d"),
+    ):
+        pass
     with only_one(tmp_path, "d"):
         pass
 

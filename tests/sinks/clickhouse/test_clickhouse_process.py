@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from sink_world import World
 
+from deploy.embedded.store.launch import Store as EmbeddedStore
 from pearlstream.broker import admin_client, client_options, ensure_topics
 from pearlstream.catalogue import Catalogue
 from pearlstream.settings import ClickHouse, Kafka
@@ -115,7 +116,7 @@ def site(embedded_broker: str, embedded_store: Any, tmp_path: Path, catalogue: C
 
 def test_a_killed_sink_goes_on_and_the_commands_tell_the_truth(site: Site) -> None:
     refused = site.run("sink")
-    assert refused.returncode == 70
+    assert refused.returncode == 75
     assert "store migrate" in refused.stderr
     assert site.run("store", "migrate").returncode == 0
     assert "up to date" in site.run("store", "migrate").stdout
@@ -177,3 +178,35 @@ def test_twenty_kills_under_load_leave_the_ledger_exact(site: Site) -> None:
     sink.send_signal(signal.SIGTERM)
     assert sink.wait(30) == 0
     assert (code, ledger["missing"], ledger["doubled"]) == (0, 0, 0), ledger["findings"]
+
+
+@pytest.mark.slow
+def test_a_store_that_is_killed_under_load_loses_nothing(
+    embedded_broker: str, tmp_path: Path, catalogue: Catalogue
+) -> None:
+    own = EmbeddedStore(tmp_path / "own")
+    own.start()
+    site = Site(embedded_broker, own, tmp_path, catalogue)
+    assert site.run("store", "migrate").returncode == 0
+    site.world.play(minutes=1)
+    now = 1_700_000_000_000 // 86_400_000 * 86_400_000 + 60_000
+    feed = site.world.catalogue.feeds["traffic.flow"]
+    sink = site.sink()
+    for _ in range(4):
+        until = time.monotonic() + 5.0
+        while time.monotonic() < until:
+            for city in ("440300", "440100", "810000"):
+                site.world.frame(feed, city, now + 100)
+            now += 5000
+            site.world.tick(now)
+            site.publish()
+        pid = own.child.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)  # whoever watches over it starts it again
+    site.wait_idle(sink)
+    code, ledger = site.ledger()
+    sink.send_signal(signal.SIGTERM)
+    assert sink.wait(30) == 0
+    own.stop()
+    assert (code, ledger["missing"], ledger["doubled"]) == (0, 0, 0), ledger["findings"]
+    assert "again_in_s" in (tmp_path / "sink.log").read_text()
