@@ -22,6 +22,7 @@ class Metric(NamedTuple):
 
 COUNTERS = (
     Metric("records", "source records folded"),
+    Metric("batches", "calls of the fold, each with records of one partition"),
     Metric("outputs", "records handed to the producer"),
     Metric("snapshots", "snapshots acknowledged"),
     Metric("refused", "records quarantined as internal_error because the fold failed on them"),

@@ -69,6 +69,7 @@ class Counts:
     """What a stage has done in the life of this process; the meanings stand in `streams.metrics`."""
 
     records: int = 0
+    batches: int = 0
     outputs: int = 0
     snapshots: int = 0
     refused: int = 0
@@ -167,6 +168,7 @@ class Stage:
 
     def _note(self, lane: Lane, records: Sequence[Record], folded: int) -> None:
         """Book progress; the newest `clock` header among the records tells how far event time has come."""
+        self.counts.batches += 1
         self.counts.records += folded
         self.counts.repeats += len(records) - folded
         if folded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--start", help="ISO time with offset, or now. Default: as the scenario says.")
 @click.option("--headless", is_flag=True, help="Lines now and then in place of the live view.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write what came of it as JSON.")
+@click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the last view as SVG.")
 def demo(
     scenario: str,
     duration: int | None,
@@ -35,6 +37,7 @@ def demo(
     start: str | None,
     headless: bool,
     report: Path | None,
+    picture: Path | None,
 ) -> None:
     """Run the whole pipeline on this machine, with a live view.
 
@@ -47,14 +50,16 @@ def demo(
     if speed is None:
         speed = 1.0 if start == "now" else 60.0
     wanted = Wanted(scenario, speed, seed=seed, duration_ms=duration, rate=rate, start=start)
-    run = prepare(wanted, headless=headless, report=report)
+    run = prepare(wanted, headless=headless, files=[file for file in (report, picture) if file is not None])
     outcome = play(run)
     tell(run, outcome, report)
+    if picture is not None:
+        draw_last(run, picture)
     if not outcome.exact:
         sys.exit(EXIT_FINDING)
 
 
-def prepare(wanted: Wanted, *, headless: bool, report: Path | None) -> Run:
+def prepare(wanted: Wanted, *, headless: bool, files: Sequence[Path] = ()) -> Run:
     """Everything that can be wrong before a process is started is found here.
 
     Raises SettingsError, CatalogueError, ServiceError, or click.UsageError.
@@ -74,8 +79,9 @@ def prepare(wanted: Wanted, *, headless: bool, report: Path | None) -> Run:
     compile_catalogue(catalogue)
     catalogue.scenario(wanted.scenario)
     _check_start(wanted.start)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise click.UsageError(f"--report: there is no folder {report.absolute().parent}")
+    for file in files:
+        if not file.absolute().parent.is_dir():
+            raise click.UsageError(f"{file}: there is no folder {file.absolute().parent}")
     folder = make_run_folder(settings.embedded.data_dir)
     # Our own lines go where those of the other processes go: the screen is for the picture.
     configure(settings.log.level, folder.log_of("demo").open("a", encoding="utf-8"), json=False)
@@ -102,6 +108,16 @@ def play(run: Run) -> Outcome:
         return run.play()
 
 
+def draw_last(run: Run, file: Path) -> None:
+    """Write the last view as a picture."""
+    from dataclasses import replace
+
+    from deploy.demo.screen import picture
+
+    if run.last is not None:
+        file.write_text(picture(replace(run.last, hint="", news=())), "utf-8")
+
+
 def tell(run: Run, outcome: Outcome, report: Path | None) -> None:
     """Print the summary, write the report beside the logs and where it was asked for."""
     import orjson
@@ -114,4 +130,7 @@ def tell(run: Run, outcome: Outcome, report: Path | None) -> None:
         report.write_bytes(body)
     for line in summary(outcome):
         run.screen.say(line)
+    left = run.left_behind(outcome)
+    if left:
+        run.screen.say(f"left for you to look at, and to drop: {left}")
     run.screen.say(f"report: {report or run.folder.report}; logs: {run.folder.logs}")

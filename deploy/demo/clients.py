@@ -87,12 +87,15 @@ def page(port: int) -> str:
 def served_spec(name: str, life: Life, folder: RunFolder) -> ChildSpec:
     """The worker or the sink: runs until it is ended, and is started again if it dies."""
     base = life.pages[name]
-    port = {f"PEARLSTREAM_{name.upper()}__HEALTH_PORT": base.rpartition(":")[2]}
+    own = {
+        f"PEARLSTREAM_{name.upper()}__HEALTH_PORT": base.rpartition(":")[2],
+        "PEARLSTREAM_EMBEDDED__DATA_DIR": str(folder.path),
+    }
     return ChildSpec(
         name=name,
         argv=program(name),
         log_file=folder.log_of(name),
-        env=environment_of(life.settings) | port,
+        env=environment_of(life.settings) | own,
         ready=f"{base}/readyz",
         # A killed worker's partitions stay with it until its session ends, and a restart waits for that.
         ready_timeout_s=90.0,

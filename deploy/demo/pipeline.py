@@ -158,7 +158,7 @@ class Pipeline:
             self._tell(f"{name} (process {before}) died; it is started again")
         if child.restarts > self._restarts.get(name, 0):
             self._restarts[name] = child.restarts
-            self._tell(f"{name} is back (restart {child.restarts}); nothing is lost or counted twice")
+            self._tell(f"{name} is back (restart {child.restarts}) and goes on where it stopped")
 
     # --- lives ----------------------------------------------------------------------------------------
 

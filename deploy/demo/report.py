@@ -145,6 +145,7 @@ def conclude(facts: Facts) -> Outcome:
         "quarantined_by_reason": dict(totals.quarantined),
         "run": facts.run_id,
         "database": facts.life.settings.clickhouse.database,
+        "prefix": facts.life.settings.kafka.prefix,
         "life": facts.life.number,
         "stopped": bool(books["stopped"]),
         "drained": facts.drained,

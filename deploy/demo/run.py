@@ -48,6 +48,8 @@ class Run:
     _seen: bool = False
     """Whether an indicator has been shown."""
     _drained: bool = False
+    last: Scene | None = None
+    """The last picture, when all was stored."""
 
     @property
     def scenario(self) -> Scenario:
@@ -80,12 +82,24 @@ class Run:
             drained=self._drained,
         )
 
+    def _services(self) -> dict[str, bool]:
+        """Broker and store, and whether the settings name them: then they are somebody else's."""
+        return {"broker": bool(self.settings.kafka.bootstrap_servers), "store": bool(self.settings.clickhouse.url)}
+
+    def left_behind(self, outcome: Outcome) -> str:
+        """What stays on services that are not ours; nothing if there is nothing."""
+        theirs = self._services()
+        left = [f"topics {outcome.report['prefix']}*"] if theirs["broker"] else []
+        left += [f"database {outcome.report['database']}"] if theirs["store"] else []
+        return " and ".join(left)
+
     # --- start ----------------------------------------------------------------------------------------
 
     def _start(self, pipeline: Pipeline) -> None:
         counts = f"{len(self.catalogue.cities)} cities, {len(self.catalogue.feeds)} feeds"
         self.screen.say(f"catalogue {self.catalogue.version}: {counts}, {len(self.catalogue.indicators)} indicators")
-        with self.screen.step("starting broker and store") as said:
+        own = [name for name, theirs in self._services().items() if not theirs]
+        with self.screen.step(f"starting {' and '.join(own)}" if own else "using broker and store") as said:
             addresses = pipeline.start_services()
             said += [addresses.bootstrap_servers, addresses.clickhouse_url]
         with self.screen.step("making topics and tables, starting sink and worker") as said:
@@ -116,7 +130,8 @@ class Run:
                     if not drain.begun:
                         self._tell("all is played; waiting until every stage has caught up and all is stored")
                     drain.look(watcher)
-                self.screen.show(self._scene(pipeline, watcher))
+                self.last = self._scene(pipeline, watcher)
+                self.screen.show(self.last)
                 time.sleep(DRAW_EACH_S)
         finally:
             watcher.stop()

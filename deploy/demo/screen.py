@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 
 from rich.console import Console
 from rich.live import Live
+from rich.terminal_theme import MONOKAI
 
 from deploy.demo.plain import plain_line
 from deploy.demo.scene import Scene
@@ -17,6 +20,33 @@ LINE_EACH_S = 5.0
 """Without a terminal: seconds between two lines."""
 STILL_EACH_S = 30.0
 """... and while nothing changes."""
+
+
+PICTURE = (160, 44)
+"""Columns and lines of a picture in a file."""
+_LEADING = re.compile(
+    r'(<text [^>]*?x=")([0-9.]+)("[^>]*?textLength=")([0-9.]+)("[^>]*>)((?:&#160;)+)(?=[^<&]|&(?!#160;))'
+)
+_CELL = 12.2
+"""Width of a cell in the pictures that rich writes."""
+
+
+def picture(scene: Scene) -> str:
+    """A scene as an SVG picture.
+
+    Leading blanks become places: not every program that shows SVG keeps them.
+    """
+    width, height = PICTURE
+    console = Console(
+        record=True, width=width, height=height, force_terminal=True, color_system="truecolor", file=StringIO()
+    )
+    console.print(draw(scene, width, height))
+
+    def moved(found: re.Match[str]) -> str:
+        blanks = found[6].count("&#160;") * _CELL
+        return f"{found[1]}{float(found[2]) + blanks:g}{found[3]}{float(found[4]) - blanks:g}{found[5]}"
+
+    return _LEADING.sub(moved, console.export_svg(title="pearlstream demo", theme=MONOKAI))
 
 
 class Screen:

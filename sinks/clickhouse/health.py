@@ -11,12 +11,14 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry, generate_latest
 
+from pearlstream.errors import ServiceError
+
 STILL_S = 180.0
 """A main loop that has not turned for so long is stuck; an insert may take two minutes."""
 
 
 class Health:
-    """Serves what the main loop last said about itself. `port` 0 takes any free one."""
+    """Serves what the main loop last said about itself. `port` 0 takes any free one. Raises ServiceError."""
 
     def __init__(self, registry: CollectorRegistry, port: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self.status: dict[str, Any] = {"ready": False, "problems": [{"what": "starting", "remedy": "wait"}]}
@@ -35,7 +37,13 @@ class Health:
             def log_message(self, format: str, *args: Any) -> None:
                 """Nobody wants a line per probe."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Page)
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), Page)
+        except OSError as error:
+            raise ServiceError(
+                f"the health page cannot listen on 127.0.0.1:{port}: {error}",
+                remedy="free the port, or set PEARLSTREAM_SINK__HEALTH_PORT=0 for any",
+            ) from None
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()

@@ -39,10 +39,16 @@ class SinkRunning(PearlstreamError):
 
 @contextmanager
 def only_one(folder: Path, database: str) -> Iterator[None]:
-    """Hold the lock file of a database. Raises SinkRunning if another process of this machine does."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold the lock file of a database. Raises SinkRunning if another process of this machine does, ServiceError."""
     path = folder / f"sink-{database}.lock"
-    with path.open("a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise ServiceError(
+            f"the lock file {path} cannot be written: {error}", remedy="set PEARLSTREAM_EMBEDDED__DATA_DIR"
+        ) from None
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -61,6 +67,8 @@ def only_one(folder: Path, database: str) -> Iterator[None]:
 def run_sink(settings: Settings, *, status_file: Path | None = None, health_port: int | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raises PearlstreamError."""
     catalogue = load_catalogue(settings.catalogue.overlays)
+    if status_file is not None:
+        status_file.parent.mkdir(parents=True, exist_ok=True)
     with only_one(settings.embedded.data_dir, settings.clickhouse.database):
         store = Store(settings.clickhouse)
         stopped = _stop_on_signals()

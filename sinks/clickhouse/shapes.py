@@ -19,8 +19,6 @@ from sinks.clickhouse.arrow import rows_table
 from sinks.clickhouse.chain import Item, Lost
 from sinks.clickhouse.model import Table
 
-INT64_MAX = (1 << 63) - 1
-
 
 @dataclass
 class Shaped:

@@ -105,7 +105,7 @@ class Counts:
 
 
 class Sink:
-    """One sink over all topics. Drive it with `start` and then `step` from one thread; `run` does so.
+    """One sink over all topics. Drive it with `start`, `step` again and again, and `finish`, from one thread.
 
     `clock` is a steady clock in seconds, `wall` the wall clock in ms (for metrics only).
     """
@@ -178,18 +178,12 @@ class Sink:
 
     # ------------------------------------------------------------ the cycle
 
-    def run(self, stop: Callable[[], bool]) -> None:
-        """Work until `stop` says so, then bring what is open to its end. Raises PositionError, ServiceError."""
-        while not stop():
-            try:
-                self.step()
-            except EpochChanged as error:
-                log.warning(str(error))
-                self.start()
-        self.finish()
-
     def step(self, timeout_s: float = POLL_S) -> None:
-        """Read for at most `timeout_s`, then write what is due. Store failures are kept inside and tried again."""
+        """Read for at most `timeout_s`, then write what is due. Store failures are kept inside and tried again.
+
+        Raises EpochChanged (call `start` again), PositionError, CatalogueError, ServiceError, and StoreError if the
+        store refuses the password.
+        """
         self._read(timeout_s)
         now = self._clock()
         if now - self._checked >= CHECK_TOPICS_S:

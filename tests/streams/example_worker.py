@@ -1,4 +1,7 @@
-"""A worker of the example folds, as a process: `python example_worker.py`, settings from the environment."""
+"""A worker as a process: `python example_worker.py [--alone] [--real]`, settings from the environment.
+
+Runs the example folds, or the real ones.
+"""
 
 import sys
 
@@ -8,4 +11,5 @@ from streams.app import make_app
 from streams.cli import run
 
 if __name__ == "__main__":
-    sys.exit(run(make_app(load_settings(), folds=[Counting(), Adding()], alone="--alone" in sys.argv)))
+    folds = None if "--real" in sys.argv else [Counting(), Adding()]
+    sys.exit(run(make_app(load_settings(), folds=folds, alone="--alone" in sys.argv)))

@@ -179,9 +179,7 @@ async def test_without_a_broker_the_worker_says_what_to_set() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command", [["-m", "faust", "-A", "streams.app", "worker"], ["-m", "pearlstream.cli", "worker"]]
-)
+@pytest.mark.parametrize("command", ["faust -A streams.app worker", "pearlstream.cli worker"])
 def test_the_real_stages_start_from_fausts_command_line_and_from_ours(topics: Topics, command: str) -> None:
     port = free_port()
     environment = os.environ | {

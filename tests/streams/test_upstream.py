@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import faust
@@ -21,6 +21,14 @@ from workers import Topics
 from pearlstream.broker import admin_client, ensure_topics
 from streams.consumer import FETCH_MAX_WAIT_MS, Consumer
 from streams.logread import first_offset_at, log_reader, read_tails
+
+
+@pytest.fixture
+def topics(embedded_broker: str) -> Iterator[Topics]:
+    """Topics on the embedded broker, whatever broker the other tests use."""
+    made = Topics(embedded_broker)
+    yield made
+    made.producer.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from pearlstream.broker import admin_client, ensure_topics
 from pearlstream.fold import Record
 from pearlstream.settings import Kafka, Settings, Worker
+from streams.logread import log_reader, read_tails
 
 PARTITIONS = 2
 HERE = Path(__file__).parent
@@ -74,6 +76,14 @@ class Topics:
             consumer.close()
         return found
 
+    def read_all(self, role: str, partition: int) -> list[Record]:
+        """The records of a partition to its present end."""
+        return asyncio.run(self._read_all(role, partition))
+
+    async def _read_all(self, role: str, partition: int) -> list[Record]:
+        async with log_reader(self.kafka.bootstrap_servers) as reader:
+            return (await read_tails(reader, self.kafka.prefix + role, [partition]))[partition]
+
 
 class Process:
     """A worker process of the example folds."""
@@ -116,6 +126,17 @@ class Process:
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, f"{self.readiness()}\n{self.log.read_text()}"
             time.sleep(0.05)
+
+    def wait_idle(self, timeout_s: float = 120) -> None:
+        """Wait until nothing waits in any source and everything is acknowledged, for a while."""
+        deadline, quiet = time.monotonic() + timeout_s, 0
+        while quiet < 10:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                lines = answer.read().decode().splitlines()
+            waiting = [line for line in lines if "lag_records{" in line or "unacked_bytes{" in line]
+            quiet = quiet + 1 if waiting and all(float(line.split()[-1]) == 0 for line in waiting) else 0
+            assert time.monotonic() < deadline, waiting
+            time.sleep(0.1)
 
     def kill(self) -> None:
         """SIGKILL."""

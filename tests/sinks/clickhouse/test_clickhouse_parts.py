@@ -15,6 +15,7 @@ from sink_world import T0, MemoryTape, World, drain, truncate
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Feed, FieldSpec, Name
+from pearlstream.errors import ServiceError
 from pearlstream.fold import Record
 from pearlstream.store import Store, StoreError, Trouble
 from sinks.clickhouse.arrow import arrow_type, rows_table, stream
@@ -107,6 +108,8 @@ def test_the_health_page_tells_what_is_wrong() -> None:
         now[0] = 500.0
         assert health.answer("/healthz")[0] == 503
         assert health.answer("/nothing")[0] == 404
+        with pytest.raises(ServiceError, match="HEALTH_PORT"):
+            Health(CollectorRegistry(), health.port)
     finally:
         health.close()
 
