@@ -58,6 +58,10 @@ class Tables(TableManager):
 class WorkerApp(faust.App):
     """Faust's app with our consumer, a start that waits for what must come first, and a clean stop."""
 
+    recovering: bool
+    """Partitions are being assigned and snapshots loaded."""
+    broker_error: str
+    """Why the broker did not answer when it was last asked; empty if it did."""
     alone: bool
     """True: take every partition and join no group, which suits the only worker of a prefix and starts faster."""
 
@@ -66,6 +70,7 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.partitions = settings.kafka.partitions
         self.recovering = True
+        self.broker_error = ""
         kafka = settings.kafka
         limits = Limits(settings.worker.snapshot_frames, round(settings.worker.snapshot_mb * 1_000_000))
         self.stages = [Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds]
@@ -182,7 +187,9 @@ class WorkerApp(faust.App):
                 ids = await asyncio.to_thread(_topic_ids, self.settings.kafka, [s.fold.source for s in self.stages])
             except PearlstreamError as error:
                 log.warning("the topics' ids cannot be read", error=str(error))
+                self.broker_error = str(error)
                 continue
+            self.broker_error = ""
             for stage in self.stages:
                 if ids.get(stage.fold.source) != stage.topic_id:
                     self.die(EXIT_TRY_AGAIN, f"the topic {stage.source_topic} was made anew; starting again")
@@ -234,38 +241,43 @@ def make_app(
         folds, book, catalogue = make_folds(settings, stages)
     else:
         catalogue = ""
-    kafka = settings.kafka
-    app = WorkerApp(
-        # Offsets committed without joining the group would be refused while it has members.
-        f"{kafka.prefix}worker{'.alone' if alone else ''}",
-        broker=f"kafka://{kafka.bootstrap_servers or '127.0.0.1:9092'}".replace(",", ";kafka://"),
-        agent_supervisor="mode.CrashingSupervisor",
-        web_enabled=False,
-        store="memory://",
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=FETCH_BYTES,
-        broker_max_poll_records=200,
-        broker_session_timeout=SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=SESSION_TIMEOUT_S / 4,
-        broker_rebalance_timeout=20.0,
-        broker_commit_interval=1.0,
-        stream_wait_empty=False,
-        stream_buffer_maxsize=64,
-        stream_recovery_delay=0.0,
-        producer_acks=-1,
-        producer_linger=0.005,  # seconds
-        producer_max_batch_size=1 << 20,
-        producer_max_request_size=LARGEST_MESSAGE + (1 << 16),
-        producer_request_timeout=300.0,
-        worker_redirect_stdouts=False,
-        TableManager=Tables,
-        logging_config=dict_config(settings.log.level),
-    )
+    app = WorkerApp(**faust_options(settings, alone))
     app.alone = alone
     app.equip(settings, folds, book if book is not None else RegistryBook({}), catalogue)
     return app
+
+
+def faust_options(settings: Settings, alone: bool) -> dict[str, Any]:
+    """What Faust is told; its times are in seconds."""
+    kafka = settings.kafka
+    return {
+        # Offsets committed without joining the group would be refused while it has members.
+        "id": f"{kafka.prefix}worker{'.alone' if alone else ''}",
+        "broker": f"kafka://{kafka.bootstrap_servers or '127.0.0.1:9092'}".replace(",", ";kafka://"),
+        "agent_supervisor": "mode.CrashingSupervisor",
+        "web_enabled": False,
+        "store": "memory://",
+        "TableManager": Tables,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": FETCH_BYTES,
+        "broker_max_poll_records": 200,
+        "broker_session_timeout": SESSION_TIMEOUT_S,
+        "broker_heartbeat_interval": SESSION_TIMEOUT_S / 4,
+        "broker_rebalance_timeout": 20.0,
+        "broker_commit_interval": 1.0,
+        "stream_wait_empty": False,
+        "stream_buffer_maxsize": 64,
+        "stream_recovery_delay": 0.0,
+        "producer_acks": -1,
+        "producer_linger": 0.005,
+        "producer_max_batch_size": 1 << 20,
+        "producer_max_request_size": LARGEST_MESSAGE + (1 << 16),
+        "producer_request_timeout": 300.0,
+        "worker_redirect_stdouts": False,
+        "logging_config": dict_config(settings.log.level),
+    }
 
 
 def __getattr__(name: str) -> WorkerApp:

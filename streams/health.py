@@ -53,6 +53,12 @@ def checks(app: WorkerApp) -> list[Check]:
             "the application runs" if not app._crashed.is_set() else f"it crashed: {app.crash_reason!r}",
             "restart the worker; the log says what happened",
         ),
+        Check(
+            "broker",
+            not app.broker_error,
+            app.broker_error or "the broker answers",
+            "start the broker, or mend PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS; the worker goes on by itself",
+        ),
     ]
     for stage in app.stages:
         found += _stage_checks(stage, time.monotonic())
@@ -63,7 +69,7 @@ def _stage_checks(stage: Stage, now: float) -> list[Check]:
     name = stage.fold.name
     lag = sum(stage.lags().values())
     waiting = [lane.waiting_for for lane in list(stage.lanes.values()) if lane.waiting_for]
-    stalled = (lag > 0 or stage.busy) and now - stage.progress_at > STALLED_S
+    stalled = (lag > 0 or stage.busy or stage.unacked_bytes > 0) and now - stage.progress_at > STALLED_S
     last_tick = max((lane.last_tick_at for lane in list(stage.lanes.values())), default=now)
     timeless = lag > 0 and now - last_tick > TICK_S
     return [

@@ -33,6 +33,7 @@ class LogEnds:
                 enable_auto_commit=False,
                 allow_auto_create_topics=False,
                 fetch_max_wait_ms=20,
+                enable_incremental_fetch_sessions=False,  # such a session leaves out partitions that did not change
                 max_partition_fetch_bytes=64 << 10,
             )
 

@@ -17,6 +17,7 @@ import pytest
 from workers import Process, Topics, free_port
 
 import streams.app
+from pearlstream.broker import admin_client
 from pearlstream.errors import PositionError, SettingsError
 from pearlstream.fold import Fold, Record, header
 from pearlstream.settings import Settings
@@ -28,10 +29,10 @@ Deaths = list[tuple[int, str]]
 
 @asynccontextmanager
 async def running(
-    topics: Topics, *folds: Fold[Any], deaths: Deaths | None = None, **worker: Any
+    topics: Topics, *folds: Fold[Any], deaths: Deaths | None = None, alone: bool = True
 ) -> AsyncIterator[WorkerApp]:
     """The app, started; what would end the process is noted in `deaths`."""
-    app = make_app(topics.settings(**worker), folds=folds or (Counting(), Adding()), alone=True)
+    app = make_app(topics.settings(), folds=folds or (Counting(), Adding()), alone=alone)
     noted: Deaths = [] if deaths is None else deaths
     app.die = lambda code, message, **_: noted.append((code, message))  # type: ignore[method-assign]
     await app.start()
@@ -80,6 +81,18 @@ async def test_what_goes_in_comes_out_of_both_stages(topics: Topics) -> None:
             assert (await session.get(f"{base}/healthz")).status == 200
             text = await (await session.get(f"{base}/metrics")).text()
         assert 'pearlstream_worker_applied_offset{partition="0",stage="admit"} 3.0' in text
+
+
+@pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.slow)])
+async def test_the_group_shows_how_far_snapshots_reach(topics: Topics, alone: bool) -> None:
+    async with running(topics, alone=alone) as app:
+        write(topics, *[b"x"] * 45)
+        write(topics, 1)
+        await until(lambda: app.stages[0].counts.snapshots == 1)
+    with admin_client(topics.kafka) as admin:
+        (offsets,) = admin.list_group_offsets({app.conf.id: None}).values()
+    committed = {(tp.topic, tp.partition): one.offset for tp, one in offsets.items()}
+    assert committed[topics.kafka.prefix + "readings", 0] == 46
 
 
 async def test_when_an_agent_fails_the_worker_says_that_it_is_not_ready(topics: Topics) -> None:

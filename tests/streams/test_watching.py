@@ -18,11 +18,13 @@ from streams.stage import Stage
 from streams.watchdog import Watchdog
 
 
-def app_of(*stages: Stage, recovering: bool = False, crashed: bool = False) -> Any:
+def app_of(*stages: Stage, recovering: bool = False, crashed: bool = False, broker: str = "") -> Any:
     event = asyncio.Event()
     if crashed:
         event.set()
-    return SimpleNamespace(stages=list(stages), recovering=recovering, _crashed=event, crash_reason="why")
+    return SimpleNamespace(
+        stages=list(stages), recovering=recovering, _crashed=event, crash_reason="why", broker_error=broker
+    )
 
 
 def failing(app: Any) -> list[Check]:
@@ -83,6 +85,7 @@ async def test_while_recovering_and_after_a_crash_the_worker_is_not_ready() -> N
     stage = make_stage(FakeHost())
     assert [check.name for check in failing(app_of(stage, recovering=True))] == ["recovered"]
     assert [check.name for check in failing(app_of(stage, crashed=True))] == ["running"]
+    assert [check.name for check in failing(app_of(stage, broker="refused"))] == ["broker"]
 
 
 async def test_every_metric_is_served() -> None:

@@ -90,7 +90,6 @@ def test_a_worker_stopped_by_sigterm_ends_cleanly_and_its_successor_goes_on(
     assert worker.terminate() == 0
     again = Load(topics, frames=50, per_second=1000)
     worker = start_worker("--alone")
-    again.frames += 0
     worker.wait_ready()
     again.join()
     for partition in range(PARTITIONS):

@@ -146,8 +146,8 @@ def test_a_reader_that_never_gets_what_is_missing_says_so() -> None:
         read_exactly(sim.logs["accepted"][1:])
 
 
-def test_records_refused_by_a_broken_promise_are_noticed() -> None:
-    """The simulation itself has teeth: a fold that depends on its batches is found out."""
+def test_a_fold_that_depends_on_its_batches_is_found_out() -> None:
+    """The simulation itself has teeth."""
 
     class Batchy(Counting):
         def apply(self, state, records):  # type: ignore[no-untyped-def]
