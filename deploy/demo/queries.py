@@ -50,3 +50,10 @@ SELECT sum(n) FROM {db:Identifier}.rollups WHERE measure IN {measures:Array(Stri
 
 VERSION = "SELECT version()"
 """The store's own version."""
+
+SETTLED = """
+SELECT indicator, city, dims, toUnixTimestamp64Milli(window_start_ms), toUnixTimestamp64Milli(window_end_ms), value,
+  state, coverage, n, numerator, denominator, maturity, rev, toUnixTimestamp64Milli(known_at_ms), registry, sim
+FROM {db:Identifier}.indicators_history WHERE maturity != 'provisional'
+"""
+"""Every settled and corrected row, in the columns of the wire."""

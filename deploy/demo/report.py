@@ -33,6 +33,7 @@ class Facts:
     books: Mapping[str, Any]
     totals: Totals
     rollup_count: int
+    settled: tuple[int, str]
     ledger: Mapping[str, Any]
     freshness_ms: Mapping[str, float | None]
     restarts: Mapping[str, int]
@@ -76,6 +77,7 @@ def gather(
         books=books,
         totals=store.totals(exact=True),
         rollup_count=store.rollup_count(),
+        settled=store.settled(),
         ledger=ask_ledger(life, int(books["produced"]), drained=drained),
         freshness_ms=freshness_ms,
         restarts=restarts,
@@ -142,6 +144,7 @@ def conclude(facts: Facts) -> Outcome:
         "alerts": {"fired": 0, "resolved": 0},  # nobody raises any yet
         "score": None,
         "ledger": {name: ledger[name] for name in ("missing", "doubled", "pending", "findings")},
+        "settled": {"rows": facts.settled[0], "sha256": facts.settled[1]},
         "quarantined_by_reason": dict(totals.quarantined),
         "run": facts.run_id,
         "database": facts.life.settings.clickhouse.database,

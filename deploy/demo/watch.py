@@ -98,6 +98,16 @@ class StoreWatch:
         """The store's own version."""
         return str(self.store.query(queries.VERSION)[0][0])
 
+    def settled(self) -> tuple[int, str]:
+        """How many settled and corrected rows there are, and their fingerprint."""
+        import polars as pl
+
+        from pearlstream.indicators import INDICATORS_ARROW, fingerprint
+
+        rows = self.store.query(queries.SETTLED, {"db": self.store.database})
+        schema = pl.Schema(pl.DataFrame(INDICATORS_ARROW.empty_table()).schema)
+        return fingerprint(pl.DataFrame(list(rows), schema=schema, orient="row"))
+
     def signals(self, clock_ms: int) -> dict[tuple[str, str], Signal]:
         """The newest signal of every indicator and city; never more rows than windows that end near the clock."""
         rows = self.store.query(queries.SIGNALS, {"db": self.store.database, "since_ms": clock_ms - self._back_ms})

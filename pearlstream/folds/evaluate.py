@@ -48,10 +48,15 @@ class Evaluator:
         self.population = population
         self.fleet = fleet
         self.names = tuple(sorted(program.indicator.dims))
+        self.elapsed_ms = program.length_ms
 
-    def rows(self, end_ms: int) -> Iterator[Row]:
-        """One row per group of dimensions that is expected or has data, and the total if it is declared."""
+    def rows(self, end_ms: int, clock_ms: int | None = None) -> Iterator[Row]:
+        """One row per group of dimensions that is expected or has data, and the total if it is declared.
+
+        `clock_ms`: how far time has come in a window that is still open; what is owed counts up to there.
+        """
         start = end_ms - self.program.length_ms
+        self.elapsed_ms = self.program.length_ms if clock_ms is None else min(self.program.length_ms, clock_ms - start)
         if not self.names:
             yield self._row("", None, start, self.fleet.all)
             return
@@ -67,7 +72,7 @@ class Evaluator:
 
     def _row(self, dims: str, group: str | None, start: int, members: Members) -> Row:
         program = self.program
-        owed = members.owed(start, program.length_ms)
+        owed = members.owed(start, self.elapsed_ms)
         merged = {name: self._merged(ref, group, start, program.length_ms) for name, ref in program.measures.items()}
         received = self._merged(program.coverage, group, start, program.length_ms).rows
         values: dict[str, Value] = {}
@@ -97,7 +102,7 @@ class Evaluator:
         return {
             "expected": owed.samples,
             "devices": owed.devices or None,
-            "panes": self.program.length_ms // self.program.pane_ms,
+            "panes": max(1, self.elapsed_ms // self.program.pane_ms),
             "population": self.population,
             "base": None,
         }

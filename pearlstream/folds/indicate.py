@@ -244,7 +244,7 @@ class Indicate:
             if show and told.next_end - one.length_ms < clock:
                 rows += [
                     self._row(state, place, told.next_end, row, "provisional", -1)
-                    for row in evaluator.rows(told.next_end)
+                    for row in evaluator.rows(told.next_end, clock)
                 ]
         if crossed(before, clock, HOUR_MS):
             self._forget(state)

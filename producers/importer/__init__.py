@@ -6,7 +6,8 @@
 log under a prefix of its own, `fold_import` runs it through the folds in this process.
 """
 
-from producers.importer.inprocess import Folded, fold_import
+from pearlstream.inprocess import Folded
+from producers.importer.inprocess import fold_import
 from producers.importer.job import Import, Survey
 from producers.importer.mapping import Mapping, load_mapping, parse_mapping
 from producers.importer.problems import FileRefused, MappingError, PrefixRefused

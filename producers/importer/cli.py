@@ -15,11 +15,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from pearlstream.catalogue import load_catalogue
 from pearlstream.errors import EXIT_FINDING
+from pearlstream.inprocess import Folded
 from pearlstream.program import compile_catalogue
 from pearlstream.settings import load_settings
 from producers.importer import report
 from producers.importer.dialect import Confirm
-from producers.importer.inprocess import Folded, fold_import
+from producers.importer.inprocess import fold_import
 from producers.importer.job import Import
 from producers.importer.mapping import Mapping, load_mapping
 from producers.importer.resolve import resolve

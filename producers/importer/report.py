@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pearlstream.catalogue.models import FieldSpec
 from pearlstream.indicators import fingerprint
-from producers.importer.inprocess import Folded
+from pearlstream.inprocess import Folded
 from producers.importer.job import Import
 from producers.importer.problems import NOTES, ROW_REASONS
 from producers.importer.send import Sent

@@ -54,6 +54,7 @@ def facts(life: Life) -> Facts:
         books=BOOKS,
         totals=TOTALS,
         rollup_count=970,
+        settled=(12, "ab" * 32),
         ledger=LEDGER,
         freshness_ms={"p50": 870.0, "p99": 1810.0},
         restarts={"worker": 2, "sink": 0},

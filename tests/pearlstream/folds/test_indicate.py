@@ -234,6 +234,13 @@ def test_open_windows_are_shown_as_provisional_and_do_not_change_what_settles() 
     assert settled(world.indicate(provisional=True)) == settled(world.indicate(provisional=False))
 
 
+def test_an_open_window_owes_only_what_is_due_by_now() -> None:
+    world = roads(2)
+    rows = table(world.indicate(provisional=True)).to_dicts()
+    shown = [row for row in rows if row["indicator"] == "X09" and row["known_at_ms"] == T0 + 2 * MINUTE]
+    assert [(row["value"], row["coverage"]) for row in shown] == [(100.0, 1.0)]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_any_cut_into_batches_and_any_snapshot_gives_the_same_bytes(seed: int) -> None:
     world = noisy(seed, late=True)
