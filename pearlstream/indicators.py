@@ -10,6 +10,8 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+from pearlstream.frame import encode_compact
+
 INDICATORS_ARROW = pa.schema(
     [
         ("indicator", pa.string()),
@@ -41,10 +43,7 @@ def encode_rows(rows: Sequence[tuple[Any, ...]]) -> bytes:
     columns = [
         pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), INDICATORS_ARROW, strict=True)
     ]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, INDICATORS_ARROW) as writer:
-        writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=INDICATORS_ARROW))
-    return bytes(sink.getvalue().to_pybytes())
+    return encode_compact(pa.RecordBatch.from_arrays(columns, schema=INDICATORS_ARROW))
 
 
 def fingerprint(rows: pl.DataFrame) -> tuple[int, str]:

@@ -84,7 +84,7 @@ def page(port: int) -> str:
     return f"http://{LOOPBACK}:{port}"
 
 
-def served_spec(name: str, life: Life, folder: RunFolder) -> ChildSpec:
+def served_spec(name: str, life: Life, folder: RunFolder, *options: str) -> ChildSpec:
     """The worker or the sink: runs until it is ended, and is started again if it dies."""
     base = life.pages[name]
     own = {
@@ -93,7 +93,7 @@ def served_spec(name: str, life: Life, folder: RunFolder) -> ChildSpec:
     }
     return ChildSpec(
         name=name,
-        argv=program(name),
+        argv=program(name, *options),
         log_file=folder.log_of(name),
         env=environment_of(life.settings) | own,
         ready=f"{base}/readyz",
@@ -121,6 +121,7 @@ def simulator_spec(wanted: Wanted, life: Life, folder: RunFolder) -> ChildSpec:
         env=environment_of(life.settings),
         stop_timeout_s=60.0,
         max_restarts=0,
+        ends=True,
     )
 
 

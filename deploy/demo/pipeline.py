@@ -173,7 +173,9 @@ class Pipeline:
         return Life(number, effective, self.folder.ledger(number), pages)
 
     def _serve(self, name: str, life: Life) -> None:
-        self._served[name] = self._services.run(served_spec(name, life, self.folder))
+        # On a broker of our own there is one worker: joining a group would only make its restarts wait.
+        alone = ["--alone"] if name == "worker" and not self._settings.kafka.bootstrap_servers else []
+        self._served[name] = self._services.run(served_spec(name, life, self.folder, *alone))
 
     def _broker_lost(self) -> None:
         self._tell("the broker died, and its log with it: a new run begins in a database of its own")

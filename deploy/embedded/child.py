@@ -37,7 +37,7 @@ class ChildSpec:
     `ready` is asked until it is true: a callable without arguments, or the URL of a page that answers 200;
     None means ready as soon as started. An exception from the callable counts as "not yet". Times are
     seconds. `env` is added to ours. More than `max_restarts` deaths within `restart_window_s` and it is
-    given up.
+    given up. `ends`: exit code 0 is an end that was to come, not a death.
     """
 
     name: str
@@ -52,6 +52,7 @@ class ChildSpec:
     backoff_s: float = 0.2
     backoff_limit_s: float = 10.0
     remedy: str = ""
+    ends: bool = False
 
 
 class Child:
@@ -220,7 +221,7 @@ class Child:
         deaths: deque[float] = deque()
         while (process := self._process) is not None:
             code = process.wait()
-            if self._stopping.is_set():
+            if self._stopping.is_set() or (self.spec.ends and code == 0):
                 return
             log.warning("%s died with %s", self.spec.name, _ending(code))
             try:

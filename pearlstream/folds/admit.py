@@ -23,7 +23,7 @@ from pearlstream.folds.devices import DeviceTable
 from pearlstream.folds.devices_pack import pack_table, unpack_table
 from pearlstream.folds.gather import NO_CLOCK, Gathered, Item, gather, judge, measured_rows, static_columns
 from pearlstream.folds.rollup import Open, close_cuts
-from pearlstream.frame import Tick, accepted_schema, decode, encode_batch, expected_partition, read_tick
+from pearlstream.frame import Tick, accepted_schema, decode, encode_compact, expected_partition, read_tick
 from pearlstream.position import Position, Source
 from pearlstream.program import Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
@@ -309,7 +309,7 @@ class Admit:
         batch = item.frame.batch.filter(pa.array(kept))
         columns = [batch.column(name) for name in schema.names[:-2]]
         columns += [pa.array(g.run[here][kept]), pa.array(g.verdicts.qc[here][kept])]
-        return encode_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+        return encode_compact(pa.RecordBatch.from_arrays(columns, schema=schema))
 
     def _quarantine(
         self, state: AdmitState, item: Item, accepted: Mapping[str, Any], found: Sequence[tuple[str, str, str]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -31,15 +32,24 @@ class Members:
 
     def owed(self, start_ms: int, length_ms: int) -> Owed:
         """What those in service at `start_ms` owe in `length_ms`. A device slower than that owes nothing in it."""
-        serving = (self.from_ms <= start_ms) & (self.until_ms > start_ms)
-        devices = int(np.count_nonzero(serving))
-        cadences, counts = np.unique(self.cadence_s[serving], return_counts=True)
-        samples = sum(
-            length_ms / (1000 * cadence) * int(count)
-            for cadence, count in zip(cadences.tolist(), counts.tolist(), strict=True)
-            if cadence * 1000 <= length_ms
-        )
-        return Owed(samples or None, devices)
+        first, last, cadences = self._all
+        if not first <= start_ms < last:
+            serving = (self.from_ms <= start_ms) & (self.until_ms > start_ms)
+            cadences = _counted(self.cadence_s[serving])
+        samples = sum(length_ms / (1000 * s) * count for s, count in cadences if s * 1000 <= length_ms)
+        return Owed(samples or None, sum(count for _, count in cadences))
+
+    @cached_property
+    def _all(self) -> tuple[int, int, list[tuple[float, int]]]:
+        """From when to when all of them are in service (the common case), and how many there are by cadence."""
+        if not len(self.from_ms):
+            return 0, 0, []
+        return int(self.from_ms.max()), int(self.until_ms.min()), _counted(self.cadence_s)
+
+
+def _counted(cadence_s: NDArray[np.float64]) -> list[tuple[float, int]]:
+    cadences, counts = np.unique(cadence_s, return_counts=True)
+    return list(zip(cadences.tolist(), counts.tolist(), strict=True))
 
 
 NOBODY = Members(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pearlstream.frame import encode_compact
 from pearlstream.measures import PARTIAL, aggregate
 from pearlstream.program import FeedProgram
 
@@ -82,11 +83,7 @@ def encode_partials(partials: pl.DataFrame) -> bytes:
         pa.array(partials[name].to_numpy() if name == "n" else partials[name].to_list(), PARTIAL_ARROW.field(name).type)
         for name in PARTIAL
     ]
-    batch = pa.RecordBatch.from_arrays(columns, schema=PARTIAL_ARROW)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, PARTIAL_ARROW) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue().to_pybytes())
+    return encode_compact(pa.RecordBatch.from_arrays(columns, schema=PARTIAL_ARROW))
 
 
 def decode_partials(value: bytes) -> pa.Table | None:

@@ -6,7 +6,14 @@ A frame holds readings of one feed and one city as columns, in Arrow, JSON or Se
 
 from pearlstream.frame.accepted import read_accepted
 from pearlstream.frame.decode import Decoded, decode
-from pearlstream.frame.encode import encode_arrow, encode_batch, encode_json_columns, encode_json_reading, encode_senml
+from pearlstream.frame.encode import (
+    encode_arrow,
+    encode_batch,
+    encode_compact,
+    encode_json_columns,
+    encode_json_reading,
+    encode_senml,
+)
 from pearlstream.frame.findings import Flaw
 from pearlstream.frame.headers import (
     ARROW,
@@ -39,6 +46,7 @@ __all__ = [
     "decode",
     "encode_arrow",
     "encode_batch",
+    "encode_compact",
     "encode_json_columns",
     "encode_json_reading",
     "encode_senml",

@@ -15,6 +15,9 @@ from pearlstream.frame.schema import layout_of, with_boot
 END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """The last eight bytes of an Arrow stream."""
 
+COMPRESS_ABOVE_BYTES = 256 << 10
+"""Records of our own topics above this size are compressed."""
+
 Columns = Mapping[str, Any]
 """Columns by name: NumPy arrays (masked where something is missing), lists (None), or Arrow arrays."""
 
@@ -30,6 +33,22 @@ def encode_batch(batch: pa.RecordBatch) -> bytes:
             _preambles.clear()
         preamble = _preambles[schema] = schema.serialize().to_pybytes()
     return b"".join((preamble, batch.serialize(), END_OF_STREAM))
+
+
+def encode_compact(batch: pa.RecordBatch) -> bytes:
+    """A record batch for our own topics as an Arrow stream, compressed if it is large.
+
+    A message has a limit, and a small hostile frame can unfold into a large one; what stands in columns and
+    repeats itself folds up again. Strangers' frames must not be compressed, ours may.
+    """
+    value = encode_batch(batch)
+    if len(value) <= COMPRESS_ABOVE_BYTES:
+        return value
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def encode_arrow(feed: Feed, columns: Columns) -> bytes:
