@@ -1,0 +1,1 @@
+"""What people start: the embedded broker and store, the demo, the doctor."""

@@ -1,0 +1,1 @@
+"""Puts frames on Kafka: the simulator, files by a mapping."""

@@ -1,0 +1,1 @@
+"""Takes things off Kafka: into ClickHouse, and proves that nothing is missing."""
