@@ -171,6 +171,7 @@ def _feed_program(feed: Feed, specs: list[MeasureSpec]) -> FeedProgram:
 def _indicator(
     catalogue: Catalogue, indicator: Indicator, feed: str | None
 ) -> tuple[IndicatorProgram, list[MeasureSpec]]:
+    _check_computable(indicator)
     measures = dict(indicator.measures)
     coverage_name = indicator.coverage
     if coverage_name is None and (indicator.among or indicator.dims):
@@ -201,6 +202,21 @@ def _indicator(
         pane_ms=max(m.pane_s for m in measures.values()) * 1000,
     )
     return program, list(made.values())
+
+
+def _check_computable(indicator: Indicator) -> None:
+    """Refuse what can be declared and is not computed yet: a wrong value would be worse than none."""
+    declared = {
+        "stage": indicator.stage == "cluster",
+        "smooth_s": indicator.smooth_s is not None,
+        "measures.*.city": any(measure.city for measure in indicator.measures.values()),
+    }
+    for key, used in declared.items():
+        if used:
+            raise CatalogueError(
+                f"indicator {indicator.id}: `{key}` can be declared but is not computed yet",
+                remedy="leave the indicator out, or lay an overlay with `remove` over it",
+            )
 
 
 def _ref(spec: MeasureSpec, measure: Measure) -> MeasureRef:

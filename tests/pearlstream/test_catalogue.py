@@ -200,3 +200,11 @@ def test_the_format_carries_the_hardest_indicators(tmp_path: Path) -> None:
     """Quantiles and shares as maps, distinct counts, site maxima, arrival panes, ratios to a base, city days."""
     program = compile_catalogue(load_catalogue([overlay(tmp_path, "indicators/hard.toml", HARD)]))
     assert {"Z2", "Z3", "Z4", "Z5", "Z6"} <= {p.indicator.id for p in program.indicators}
+
+
+@pytest.mark.parametrize("key", ['stage = "cluster"', "smooth_s = 3600"])
+def test_what_is_not_computed_yet_is_refused_rather_than_computed_wrongly(tmp_path: Path, key: str) -> None:
+    text = INDICATOR.replace('direction = "down"', f'direction = "down"\n{key}')
+    laid = load_catalogue([overlay(tmp_path, "indicators/z.toml", text)])
+    with pytest.raises(CatalogueError, match="not computed yet"):
+        compile_catalogue(laid)
