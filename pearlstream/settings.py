@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as SourceError
 
 from pearlstream.errors import SettingsError
 
@@ -123,4 +124,8 @@ def load_settings() -> Settings:
         name = "PEARLSTREAM_" + "__".join(str(part).upper() for part in first["loc"])
         raise SettingsError(
             f"setting {name}: {first['msg']}", remedy="`pearlstream doctor` lists all settings"
+        ) from None
+    except SourceError as error:
+        raise SettingsError(
+            f"{error}", remedy="lists are written as JSON, for example PEARLSTREAM_CATALOGUE__OVERLAYS='[\"folder\"]'"
         ) from None

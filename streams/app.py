@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, cast
 
 import faust
@@ -257,6 +259,7 @@ def faust_options(settings: Settings, alone: bool) -> dict[str, Any]:
         "agent_supervisor": "mode.CrashingSupervisor",
         "web_enabled": False,
         "store": "memory://",
+        "datadir": str(Path(gettempdir()) / "pearlstream-faust"),  # Faust makes it; nothing of ours is kept there
         "TableManager": Tables,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
