@@ -6,34 +6,7 @@ from pathlib import Path
 
 import pytest
 from demo_process import Demo, assert_exact
-
-from pearlstream.catalogue import load_catalogue
-from pearlstream.indicators import fingerprint
-from pearlstream.inprocess import Lane, gathered
-from pearlstream.program import compile_catalogue
-from pearlstream.registry import RegistryBook
-from producers.simulator.plan import make_plan
-from producers.simulator.run import log_steps, simulate
-
-MINUTES = 12
-PARTITIONS = 6
-
-
-def in_process(seed: int) -> tuple[int, str]:
-    """The fingerprint of a simulated run that met no broker, no worker and no store."""
-    catalogue = load_catalogue()
-    plan = make_plan(catalogue, [("SC02", 0)], seed=seed, duration_ms=MINUTES * 60_000)
-    program, book = compile_catalogue(catalogue), RegistryBook(catalogue.feeds)
-    steps = list(simulate(plan))
-    book.read(record for step in steps for record in step.devices)
-    lanes = []
-    for partition, log in log_steps(steps, PARTITIONS).items():
-        lane = Lane(program, book, partition, PARTITIONS, provisional=False)
-        for record in log.records:
-            lane.take(record.key, record.value or b"", record.headers)
-        lane.flush()
-        lanes.append(lane)
-    return fingerprint(gathered(lanes).indicators)
+from plain_run import MINUTES, in_process
 
 
 def run(folder: Path, *options: str) -> Demo:
