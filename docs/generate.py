@@ -11,19 +11,15 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pearlstream.catalogue import load_catalogue
-from pearlstream.catalogue.models import (
-    Alert,
-    Condition,
-    Feed,
-    FieldSpec,
-    Fleet,
-    Indicator,
-    Measure,
-    Name,
-    Reduction,
-    StaticSpec,
-)
+from pearlstream.catalogue import Catalogue, load_catalogue
+from pearlstream.catalogue.indicator import Base, Indicator, Measure, Reduction
+from pearlstream.catalogue.models import Feed, FieldSpec, Fleet, StaticSpec
+from pearlstream.catalogue.plan_view import feeds_of, indicators_of
+from pearlstream.catalogue.scenario import Scenario
+from pearlstream.catalogue.scenario_wording import ScenarioWording, driver, length
+from pearlstream.catalogue.simulation import simulation_of
+from pearlstream.catalogue.wording import limits as bounds
+from pearlstream.catalogue.wording import span, thresholds, title, window
 from pearlstream.frame import FRAME_REASONS, ROW_REASONS
 from pearlstream.quality import Quality
 from pearlstream.settings import Settings
@@ -55,6 +51,9 @@ FLAGS: Mapping[Quality, str] = {
     Quality.COUNTER_RESET: "a counter fell; the increment is the new value",
     Quality.TIME_RELATIVE: "the time was relative to now and was counted from the clock",
     Quality.TIME_AMBIGUOUS: "the local time exists twice; the first was taken",
+    Quality.STUCK: "a value has stood still for longer than its field allows",
+    Quality.SPIKE: "a value further from the device's last ones than its field allows",
+    Quality.CLOCK_OFF: "the device's readings come minutes early or late for a while, and steadily: its clock is wrong",
 }
 
 
@@ -103,12 +102,12 @@ def reasons_page() -> Iterator[str]:
     yield "A reason says why a frame or a row lies in quarantine; the message beside it says what would have been"
     yield "right. A flag is noted on a reading that was accepted, as a bit of its column `qc`."
     yield ""
-    for title, reasons in (
+    for heading, reasons in (
         ("Whole frames", FRAME_REASONS),
         ("Rows, while they are decoded", ROW_REASONS),
         ("Rows and records, when they are judged", ADMIT_REASONS),
     ):
-        yield from (f"## {title}", "")
+        yield from (f"## {heading}", "")
         yield from table(("reason", "meaning"), ((f"`{code}`", meaning) for code, meaning in sorted(reasons.items())))
     yield from ("## Flags", "")
     yield from table(("flag", "bit", "meaning"), ((f"`{f.name}`".lower(), str(f.value), FLAGS[f]) for f in Quality))
@@ -123,15 +122,20 @@ def feeds_page() -> Iterator[str]:
     yield "What each kind of device reports, as the shipped catalogue declares it. A value outside its range is kept"
     yield "and flagged, and does not count in indicators; a float is kept to the decimals given."
     yield ""
-    for feed in load_catalogue([]).feeds.values():
+    for feed in sorted(load_catalogue([]).feeds.values(), key=lambda feed: (feed.number, feed.id)):
         yield from feed_section(feed)
 
 
 def feed_section(feed: Feed) -> Iterator[str]:
     """One feed: how it speaks, what it measures, what its devices are."""
-    yield from (f"## {feed.id}: {title(feed.name)}", "")
-    yield f"From a {feed.device}, every {span(feed.cadence_s)}; schema `{feed.schema}`; sequence numbers {feed.seq}."
-    yield f"A window waits {span(feed.hold_s)} for readings on the way. Simulated fleet: {fleet(feed.fleet)}."
+    yield from (f"## {feed.number} {feed.id}: {title(feed.name)}".replace("##  ", "## "), "")
+    often = f"every {span(feed.cadence_s)}" if feed.emits == "samples" else "whenever something happens: events"
+    yield f"From a {feed.device}, {often}; schema `{feed.schema}`; sequence numbers {feed.seq}."
+    shape = simulation_of(feed)
+    counted = (
+        f"{sum(one.count for one in shape.roster)} named one by one" if shape and shape.roster else fleet(feed.fleet)
+    )
+    yield f"A window waits {span(feed.hold_s)} for readings on the way. Simulated fleet: {counted}."
     yield ""
     fields = ((f"`{n}`", kind(s), s.unit, limits(s), words(s)) for n, s in feed.fields.items())
     yield from table(("field", "type", "unit", "range", "note"), fields)
@@ -162,6 +166,8 @@ def words(spec: FieldSpec | StaticSpec) -> str:
 
 def fleet(of: Fleet) -> str:
     """How many devices a city has, in words."""
+    if of.counts:
+        return ", ".join(f"{number} in {city}" for city, number in of.counts.items())
     number = f"{of.total} spread by weight" if of.total else f"{of.k:g} x sqrt(millions of people), at least {of.least}"
     where = f", only in {', '.join(of.cities)}" if of.cities else " in each city"
     return number + where + (f", {of.per_site} a site" if of.per_site > 1 else "")
@@ -171,43 +177,92 @@ def fleet(of: Fleet) -> str:
 
 
 def indicators_page() -> Iterator[str]:
-    """Every indicator of the shipped catalogue."""
+    """Every indicator of the shipped catalogue, under the sub-item of the plan that it speaks for."""
+    declared = load_catalogue([])
     yield from ("# Indicators", "", MADE, "")
     yield "Live signals, not targets: each speaks for a sub-item of the provincial plan and is not its official"
-    yield "measure."
-    yield "Thresholds are defaults of the demo, except where a limit from a norm is named. Colours follow them; alerts"
-    yield "are not sent yet. What counts, and when nothing is said, is in"
-    yield "[decision 0005](../decisions/0005-which-readings-an-indicator-counts.md)."
+    yield "measure. Thresholds are defaults of the demo, except where a limit from a norm is named. What counts, and"
+    yield "when nothing is said: [decision 0005](../decisions/0005-which-readings-an-indicator-counts.md); when an"
+    yield "alert opens and ends: [decision 0011](../decisions/0011-when-an-alert-opens-and-ends.md)."
     yield ""
-    for one in load_catalogue([]).indicators.values():
+    for card in declared.cards.values():
+        yield f"The plan's only target (`{card.id}`): {title(card.name)}, {title(card.text)}. {card.note}"
+        yield ""
+    yield from ("## What speaks for which sub-item", "")
+    rows = (
+        (item.id, title(item.name), ", ".join(feed.number for feed in feeds_of(declared, item.id)), spoken)
+        for item in declared.sub_items.values()
+        for spoken in [", ".join(link(one) for one in indicators_of(declared, item.id))]
+    )
+    yield from table(("sub-item", "name", "feeds", "indicators"), rows)
+    for task in declared.tasks.values():
+        yield from (f"## Task {task.id}: {title(task.name)}", "")
+        for item in declared.sub_items.values():
+            if item.task == task.id:
+                yield from (f"### {item.id} {title(item.name)}", "")
+                yield from of_sub_item(declared, item.id)
+    for sub_item, heading in OUTSIDE_THE_PLAN.items():
+        yield from (f"## {heading}", "")
+        yield from of_sub_item(declared, sub_item)
+
+
+OUTSIDE_THE_PLAN: Mapping[str, str] = {
+    "safety": "Safety of the city: no sub-item of the plan",
+    "health": "Health of the data: no sub-item of the plan",
+}
+
+
+def of_sub_item(declared: Catalogue, sub_item: str) -> Iterator[str]:
+    """The sections of the indicators of one sub-item."""
+    for one in indicators_of(declared, sub_item):
         yield from indicator_section(one)
+
+
+def link(one: Indicator) -> str:
+    """A link to the section of an indicator."""
+    return f"[{one.id}](#{one.id.lower()})"
 
 
 def indicator_section(one: Indicator) -> Iterator[str]:
     """One indicator: what it means, how it is computed, when it is raised."""
-    yield from (f"## {one.id}: {title(one.name)}", "", one.definition, "")
-    better = {"up": "more is better", "down": "less is better", "info": "neither is better"}[one.direction]
-    rows = [
-        ("sub-item", one.sub_item),
-        ("unit", f"{one.unit or 'none'}, {one.decimals} decimals; {better}"),
-        ("window", f"{span(one.window.length_s)}, every {span(one.window.hop_s)}"),
-        ("formula", f"`{one.value}`"),
-    ]
-    per = [*one.dims, *(["feed"] if one.per == "feed" else [])]
-    if per:
-        rows.append(("one value per", ", ".join(per) + (", and one over all" if one.total else "")))
-    for name, term in (("only readings where", one.where), ("only devices where", one.among)):
-        if term:
-            rows.append((name, f"`{term}`"))
-    rows.append(("says nothing below", f"{one.min_coverage:.0%} of the expected readings"))
-    if one.alert:
-        rows.append(("thresholds", thresholds(one.alert)))
-    rows += [("norm", f"{reference.value:g}: {reference.label}") for reference in one.reference]
-    yield from table(("", ""), rows)
+    yield from (f'<a id="{one.id.lower()}"></a>', "", f"#### {one.id}: {title(one.name)}", "", one.definition, "")
+    yield from table(("", ""), facts(one))
     yield from table(("measure", "of", "is"), ((f"`{n}`", f"`{m.feed}`", measure(m)) for n, m in one.measures.items()))
     if one.reduce:
         yield from table(("reduction", "is"), ((f"`{n}`", reduction(r)) for n, r in one.reduce.items()))
+    if one.bases:
+        yield from table(("base", "is"), ((f"`base_{n}`", base(b)) for n, b in one.bases.items()))
     yield from sources(one.sources)
+
+
+def facts(one: Indicator) -> Iterator[tuple[str, str]]:
+    """What can be said of an indicator in one line each."""
+    better = {"up": "more is better", "down": "less is better", "info": "neither is better"}[one.direction]
+    yield "unit", f"{one.unit or 'none'}, {one.decimals} decimals; {better}"
+    yield "window", window(one)
+    yield "formula", f"`{one.value}`"
+    per = [*one.dims, *(["feed"] if one.per == "feed" else [])]
+    if per:
+        yield "one value per", ", ".join(per) + (", and one over all" if one.total else "")
+    if one.stage == "cluster":
+        yield "computed over", f"the group `{one.scope}` as one" if one.scope else "all cities together, a row for each"
+    if one.smooth_s:
+        yield "smoothed", f"over {span(one.smooth_s)}"
+    for name, term in (("only readings where", one.where), ("only devices where", one.among)):
+        if term:
+            yield name, f"`{term}`"
+    yield "says nothing below", f"{one.min_coverage:.0%} of the expected readings"
+    if one.alert:
+        yield "thresholds", thresholds(one.alert)
+        yield "which rest on", "; ".join(bounds(one))
+        if one.alert.suppressed_by:
+            yield "silent while open", ", ".join(one.alert.suppressed_by)
+
+
+def base(b: Base) -> str:
+    """What an ordinary hour is measured by."""
+    per = {"one": "as it is", "device": "per device in service"}.get(b.per, f"per unit of `{b.per}` in service")
+    return f"hour-of-week median of `{b.value}`, {per}"
 
 
 def measure(m: Measure) -> str:
@@ -216,6 +271,7 @@ def measure(m: Measure) -> str:
     text += f" where `{m.where}`" if m.where else ""
     text += f" by key `{m.key}`" if m.key else ""
     text += f", kept by {', '.join(m.by)}" if m.by else ""
+    text += f", counted for `{m.city}`" if m.city else ""
     text += ", without late readings" if m.late == "exclude" else ""
     return text + f", panes of {span(m.pane_s)}"
 
@@ -227,35 +283,41 @@ def reduction(r: Reduction) -> str:
     return f"{r.over} over each {r.each} of `{r.value}`{back}{need}"
 
 
-def thresholds(alert: Alert) -> str:
-    """When it is raised and cleared, and how severe it is."""
-    pairs = (
-        f"raised at {condition(p.raise_)}, cleared at {condition(p.clear)}"
-        + (f" in {', '.join(p.cities)}" if p.cities else "")
-        for p in alert.thresholds
-    )
-    return "; ".join(pairs) + f" ({alert.severity})"
+# ---------------------------------------------------------------- scenarios
 
 
-def condition(c: Condition) -> str:
-    """`>= 1.8 (3 windows)`."""
-    return f"{c.op} {c.value:g}{' x base' if c.times == 'base' else ''} ({c.count} windows)"
+def scenarios_page() -> Iterator[str]:
+    """Every scenario of the shipped catalogue: story, effects, claims."""
+    declared = load_catalogue([])
+    wording = ScenarioWording(declared.cities)
+    yield from ("# Scenarios", "", MADE, "")
+    yield "What the simulator can play, and what the alert rules are held to. Times count from the scenario's own"
+    yield "start, and a scenario can be laid over any other. An effect acts on a field of a [feed](feeds.md), or on a"
+    yield "quantity of its simulation: what is computed from that follows. A claim is one line of the truth table;"
+    yield "where it differs from what was planned, [decision 0012](../decisions/0012-truth-table.md) says why."
+    yield ""
+    for scenario in declared.scenarios.values():
+        yield from scenario_section(scenario, wording)
+
+
+def scenario_section(scenario: Scenario, wording: ScenarioWording) -> Iterator[str]:
+    """One scenario."""
+    yield from (f"## {scenario.id} {scenario.alias}: {title(scenario.name)}", "")
+    yield f"{scenario.note} It plays {length(scenario)}.".strip()
+    yield ""
+    tracks = {track.id: f"`{track.id}`, which moves" for track in scenario.track}
+    if scenario.driver:
+        yield from table(("driver", "is"), ((f"`{d.name}`", driver(d, tracks)) for d in scenario.driver))
+    if scenario.effect:
+        yield from table(("touches", "does", "when", "where"), wording.effects(scenario))
+    for one in scenario.disturb:
+        yield f"Telemetry: {wording.disturbance(one)}."
+        yield ""
+    if scenario.truth:
+        yield from table(("claim on", "says", "where", "note"), wording.claims(scenario))
 
 
 # ---------------------------------------------------------------- words
-
-
-def title(name: Name) -> str:
-    """English and Chinese."""
-    return f"{name.en} {name.zh}"
-
-
-def span(seconds: float) -> str:
-    """A length of time in its largest whole unit."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds % size == 0:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} s"
 
 
 def sources(names: Sequence[str]) -> Iterator[str]:
@@ -269,6 +331,7 @@ PAGES: Mapping[str, Callable[[], Iterator[str]]] = {
     "reasons.md": reasons_page,
     "feeds.md": feeds_page,
     "indicators.md": indicators_page,
+    "scenarios.md": scenarios_page,
 }
 
 

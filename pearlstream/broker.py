@@ -130,8 +130,7 @@ def configs_of(topic: Topic) -> dict[str, str]:
     configs = {"max.message.bytes": str(topic.max_message_bytes)}
     if topic.compacted:
         configs["cleanup.policy"] = "compact"
-    elif not topic.partitioned:
-        # registry, labels and claims are small, and needed from their beginning
+    elif topic.forever:
         configs |= {"cleanup.policy": "delete", "retention.ms": "-1"}
     return configs
 

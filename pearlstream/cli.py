@@ -46,12 +46,18 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
         "import": Lazy("producers.importer.cli:import_files", "Put recorded readings from CSV FILES into the broker."),
     },
     "Process and store": {
-        "worker": Lazy("streams.cli:worker", "Run stream processors: admit readings and compute indicators."),
+        "worker": Lazy(
+            "streams.cli:worker", "Run stream processors: admit readings, compute indicators, raise alerts."
+        ),
         "sink": Lazy("sinks.cli:sink", "Write what the streams say into ClickHouse, until stopped."),
         "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger."),
     },
     "Know what is declared": {
         "catalogue": Lazy("pearlstream.catalogue.cli:catalogue", "Cities, feeds, indicators, scenarios."),
+    },
+    "Try the alert rules": {
+        "score": Lazy("deploy.score.cli:score", "Hold the alert rules against the claims of the scenarios."),
+        "base": Lazy("deploy.base.cli:base", "What an ordinary hour looks like."),
     },
     "Find what is wrong": {
         "doctor": Lazy("deploy.doctor:doctor", "Check this machine and the settings; say how to mend them."),

@@ -34,7 +34,8 @@ class Record(NamedTuple):
 class Output(NamedTuple):
     """One record that a fold makes. `target` is a topic role (`accepted`), not a prefixed name.
 
-    It is written to the partition it came from; `upto` is the last source offset that it covers.
+    It is written to the partition it came from, or to the only one that the target has; `upto` is the last source
+    offset that it covers.
     """
 
     target: str

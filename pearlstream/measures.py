@@ -75,7 +75,9 @@ class MeasureSpec:
     `name` is `<indicator>.<name>` or `<feed>.rows`; `key` is for maps only: the term whose whole part (`floor`)
     is the key or, with `edges` (ascending), the term whose bucket is: bucket 0 lies below the first edge, bucket
     i in `[edges[i-1], edges[i])`, the last at or above the last edge. `required` columns must have a usable
-    value, `by` are the dimensions (text or integer columns). Raises CatalogueError if the parts do not fit.
+    value, `by` are the dimensions (text or integer columns). `city`: the text column that names the city a row counts
+    for, if it is one of `cities`; empty: the city that the frame came from. Raises CatalogueError if the parts do not
+    fit.
     """
 
     name: str
@@ -90,6 +92,8 @@ class MeasureSpec:
     by: tuple[str, ...] = ()
     pane_len_s: int = 10
     pane_of: PaneOf = PaneOf.EVENT
+    city: str = ""
+    cities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.key is not None) is not (self.kind is MeasureKind.MAP):
@@ -104,6 +108,8 @@ class MeasureSpec:
             raise self._wrong(f"by = {self.by}", "plain column names, each once")
         if self.where is not None:
             self.where.as_condition()
+        if self.city and not _DIMENSION.match(self.city):
+            raise self._wrong(f"city = {self.city!r}", "a plain column name")
         for column in self.required:
             self.value.known(column)
 
@@ -114,7 +120,8 @@ class MeasureSpec:
     def columns(self) -> frozenset[str]:
         """Columns of the feed that it reads, dimensions included; `city`, `ts`, `clock` and `late` apart."""
         terms = [term for term in (self.value, self.where, self.key) if term is not None]
-        return self.required.union(self.by, *(term.columns for term in terms))
+        place = [self.city] if self.city else []
+        return self.required.union(self.by, place, *(term.columns for term in terms))
 
 
 def rows_measure(feed: str) -> MeasureSpec:
@@ -174,12 +181,13 @@ def _asked(spec: MeasureSpec) -> list[Term]:
 
 
 class _Class(NamedTuple):
-    """Measures that one group_by can serve: same dimensions, panes, and key (by its column, "" if none)."""
+    """Measures that one group_by can serve: same dimensions, panes, key and city (by column, "" if none)."""
 
     by: tuple[str, ...]
     pane_len_s: int
     pane_of: PaneOf
     key: str
+    city: str
 
 
 class Plan:
@@ -198,14 +206,16 @@ class Plan:
             self._add(number, spec)
         times = sorted({spec.pane_of.column for spec in self.specs})
         by = sorted({name for spec in self.specs for name in spec.by})
+        cities = sorted({spec.city for spec in self.specs if spec.city})
         terms = [term for spec in self.specs for term in (spec.value, spec.key, *_asked(spec)) if term is not None]
         columns = [*self.extra, "city", "late", *times]
         self._inputs = [
             *map(pl.col, columns),
             *(_dimension(name) for name in by),
+            *(_city(name) for name in cities),
             *prepared_columns(term.fast for term in terms),
         ]
-        self._index = [pl.col(name) for name in (*columns, *map(_by, by))]
+        self._index = [pl.col(name) for name in (*columns, *map(_by, by), *map(_of, cities))]
 
     def _cell(self, expr: pl.Expr, *what: object) -> pl.Expr:
         """The intermediate column for `expr`; the same one for the same `what`."""
@@ -219,13 +229,15 @@ class Plan:
         asked = [term.fast.polars for term in _asked(spec)]
         if asked:
             counts = counts & self._cell(reduce(and_, asked), "asked", *_asked(spec))
+        if spec.city:
+            counts = counts & self._cell(pl.col(_of(spec.city)).is_in(spec.cities), "city", spec.city, spec.cities)
         key = ""
         if spec.key is not None:
             term = spec.key.as_number().fast.polars + pl.col(PREPARED_ZEROS)
             column = self._cell(_key(term, spec.edges), "key", spec.key, spec.edges)
             counts, key = counts & column.is_not_null(), column.meta.output_name()
         self._counted.append(pl.when(counts).then(value).cast(pl.Int64).alias(f"c{number}"))
-        self._classes.setdefault(_Class(spec.by, spec.pane_len_s, spec.pane_of, key), []).append(number)
+        self._classes.setdefault(_Class(spec.by, spec.pane_len_s, spec.pane_of, key, spec.city), []).append(number)
 
     def apply(self, df: pl.DataFrame) -> pl.DataFrame:
         """Partials of all measures over the rows of one feed: the extra columns, then PARTIAL, in fixed order.
@@ -245,7 +257,8 @@ class Plan:
     def _partials(self, rows: pl.DataFrame, group: _Class) -> list[pl.DataFrame]:
         """One group_by, and of its wide result one frame per measure."""
         time, length = pl.col(group.pane_of.column), group.pane_len_s * 1000
-        index = [*(pl.col(name) for name in (*self.extra, "city", "late")), (time - time % length).alias("pane_ms")]
+        city = pl.col(_of(group.city)).alias("city") if group.city else pl.col("city")
+        index = [*map(pl.col, self.extra), city, pl.col("late"), (time - time % length).alias("pane_ms")]
         index += [pl.col(_by(name)) for name in group.by] + ([pl.col(group.key).alias("key")] if group.key else [])
         members = [(number, self.specs[number]) for number in self._classes[group]]
         sums = [_reduced(pl.col(f"c{number}"), spec.kind).alias(f"v{number}") for number, spec in members]
@@ -262,6 +275,14 @@ class Plan:
 
 def _by(name: str) -> str:
     return f"by {name}"
+
+
+def _of(name: str) -> str:
+    return f"of {name}"
+
+
+def _city(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.String).fill_null("").alias(_of(name))
 
 
 def _dimension(name: str) -> pl.Expr:
@@ -315,11 +336,14 @@ def clickhouse_select(spec: MeasureSpec, source: str, *, where: str = "", time: 
     """
     moment = time or f"`{spec.pane_of.column}`"
     asked = [term.clickhouse() for term in _asked(spec)] + ([f"({where})"] if where else [])
+    if spec.city:
+        asked.append(f"ifNull(toString(`{spec.city}`), '') IN ({', '.join(map(sql_text, spec.cities)) or 'NULL'})")
     key = "NULL" if spec.key is None else spec.key.as_number().clickhouse()
     value = f"floor({spec.value.as_number().clickhouse()} * {10.0**spec.decimals!r} + 0.5)"
     # Names of our own start with __, so that none hides a field of the feed.
     inner = (
-        f"SELECT toString(`city`) AS __city, {_sql_dims(spec.by)} AS __dims, toInt64({moment}) AS __time,",
+        f"SELECT toString(`{spec.city or 'city'}`) AS __city, {_sql_dims(spec.by)} AS __dims,",
+        f"toInt64({moment}) AS __time,",
         f"toBool({late}) AS __late, {value} AS __value, {key} AS __key",
         f"FROM {source} WHERE {' AND '.join(asked) or 'true'}",
     )

@@ -7,40 +7,32 @@ store schema and dashboards read programs, never the raw text of a declaration.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pearlstream.catalogue.catalogue import Catalogue
-from pearlstream.catalogue.models import Feed, Indicator, Measure, Reduction
-from pearlstream.catalogue.simulation_check import check_effect, check_simulation
+from pearlstream.catalogue.indicator import Base, Indicator, Measure, Reduction
+from pearlstream.catalogue.models import Feed
+from pearlstream.catalogue.scenario_check import check_scenario
+from pearlstream.catalogue.simulation_check import check_simulation
+from pearlstream.declared import DERIVED as DERIVED
+from pearlstream.declared import columns_of as columns_of
+from pearlstream.declared import (
+    feeds_of,
+    guards_of,
+    located,
+    parse,
+    sampled_feeds,
+    spec_of,
+)
+from pearlstream.declared import registry_columns as registry_columns
 from pearlstream.errors import CatalogueError
 from pearlstream.formula import Formula
-from pearlstream.measures import MeasureKind, MeasureSpec, PaneOf, rows_measure
-from pearlstream.quality import FLAGS
-from pearlstream.terms import ColumnType, Term
+from pearlstream.measures import MeasureKind, MeasureSpec, rows_measure
+from pearlstream.terms import Term
 
-DERIVED: Mapping[str, ColumnType] = {
-    "hour": ColumnType.NUMBER,
-    "dow": ColumnType.NUMBER,
-    "delay_ms": ColumnType.NUMBER,
-    "zone": ColumnType.TEXT,
-    "site": ColumnType.TEXT,
-    "device": ColumnType.TEXT,
-}
-"""Columns that every feed's terms see besides its own: hour and day of week (Monday is 1) in the city's zone,
-milliseconds between the reading's time and its arrival, and the device's place."""
-
-RESERVED = ("expected", "devices", "panes", "population", "base")
-"""Names that a formula sees besides its measures."""
-
-_TYPES = {
-    "float": ColumnType.NUMBER,
-    "int": ColumnType.NUMBER,
-    "bool": ColumnType.BOOLEAN,
-    "enum": ColumnType.TEXT,
-    "text": ColumnType.TEXT,
-}
+RESERVED = ("expected", "devices", "panes", "population")
+"""Names that a formula sees besides its measures, reductions and bases."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +53,10 @@ class FeedProgram:
 
 @dataclass(frozen=True)
 class MeasureRef:
-    """A measure as an indicator uses it: by the name that stands in partials."""
+    """A measure as an indicator uses it: by the name that stands in partials, over the feeds that are merged in it."""
 
     measure: str
-    feed: str
+    feeds: tuple[str, ...]
     kind: MeasureKind
     decimals: int
     edges: tuple[float, ...]
@@ -84,10 +76,27 @@ class ReductionProgram:
 
 
 @dataclass(frozen=True)
+class BaseProgram:
+    """What an ordinary hour of the indicator's `declared.value` looks like; see `catalogue.indicator.Base`.
+
+    `units`: the static field whose sum over the devices in service it grows with, empty if there is none.
+    """
+
+    name: str
+    declared: Base
+    formula: Formula
+    units: str
+
+
+@dataclass(frozen=True)
 class IndicatorProgram:
     """One series family: an indicator, for one feed if it is declared per feed.
 
-    `dims_prefix` is the canonical text that marks the feed. Times in ms.
+    `dims_prefix` is the canonical text that marks the feed. `coverage`: the measure whose rows are held against
+    the expected ones, None where nobody owes samples: coverage is unknown then and does not decide about the value.
+    `fleet`: the feeds whose devices are counted; `any_feed`: one of them is enough for a city to have the indicator.
+    `group`: the cities that are one row together, empty: a row per city; `elsewhere`: rows count for a city that a
+    column names, wherever the device is. Times in ms.
     """
 
     indicator: Indicator
@@ -96,7 +105,12 @@ class IndicatorProgram:
     measures: Mapping[str, MeasureRef]
     reductions: tuple[ReductionProgram, ...]
     formula: Formula
-    coverage: MeasureRef
+    coverage: MeasureRef | None
+    fleet: tuple[str, ...]
+    any_feed: bool
+    group: tuple[str, ...]
+    elsewhere: bool
+    bases: Mapping[str, BaseProgram]
     among: Term | None
     length_ms: int
     hop_ms: int
@@ -107,6 +121,12 @@ class IndicatorProgram:
     def key(self) -> str:
         """Names the program: the indicator, and the feed where it is one of several."""
         return f"{self.indicator.id}/{self.dims_prefix}"
+
+    @property
+    def refs(self) -> tuple[MeasureRef, ...]:
+        """Every measure that it needs, each once."""
+        used = [*self.measures.values(), *([self.coverage] if self.coverage is not None else [])]
+        return tuple({ref.measure: ref for ref in used}.values())
 
     @property
     def span_ms(self) -> int:
@@ -123,22 +143,15 @@ class Program:
     indicators: tuple[IndicatorProgram, ...]
 
     @property
+    def crossings(self) -> frozenset[tuple[str, str]]:
+        """Feed and name of the measures that indicators of stage cluster need."""
+        programs = [one for one in self.indicators if one.indicator.stage == "cluster"]
+        return frozenset((feed, ref.measure) for one in programs for ref in one.refs for feed in ref.feeds)
+
+    @property
     def kinds(self) -> dict[str, MeasureKind]:
         """How each measure merges, by the name that stands in partials."""
         return {spec.name: spec.kind for feed in self.feeds.values() for spec in feed.specs}
-
-
-def columns_of(feed: Feed) -> dict[str, ColumnType]:
-    """Every column that a term over this feed may name."""
-    own = {name: _TYPES[spec.type] for name, spec in feed.fields.items()}
-    own |= {name: _TYPES[spec.type] for name, spec in feed.static.items()}
-    codes = {f"{name}_code": ColumnType.NUMBER for name in feed.words}
-    return {**DERIVED, **own, **codes}
-
-
-def registry_columns(feed: Feed) -> dict[str, ColumnType]:
-    """Columns of the registry that an `among` may name."""
-    return {"zone": ColumnType.TEXT, "site": ColumnType.TEXT} | {n: _TYPES[s.type] for n, s in feed.static.items()}
 
 
 def compile_catalogue(catalogue: Catalogue) -> Program:
@@ -146,17 +159,16 @@ def compile_catalogue(catalogue: Catalogue) -> Program:
     specs: dict[str, list[MeasureSpec]] = {feed: [rows_measure(feed)] for feed in catalogue.feeds}
     programs: list[IndicatorProgram] = []
     for indicator in catalogue.indicators.values():
-        targets = list(catalogue.feeds) if indicator.per == "feed" else [None]
+        targets = sampled_feeds(catalogue) if indicator.per == "feed" else (None,)
         for target in targets:
             program, made = _indicator(catalogue, indicator, target)
             programs.append(program)
             for spec in made:
                 specs[spec.feed].append(spec)
     for feed in catalogue.feeds.values():
-        check_simulation(feed)
+        check_simulation(feed, catalogue.cities)
     for scenario in catalogue.scenarios.values():
-        for effect in scenario.effect:
-            check_effect(catalogue.feeds[effect.feed], effect)
+        check_scenario(scenario, catalogue.feeds)
     feeds = {name: _feed_program(catalogue.feeds[name], some) for name, some in specs.items()}
     return Program(catalogue, feeds, tuple(programs))
 
@@ -171,78 +183,105 @@ def _feed_program(feed: Feed, specs: list[MeasureSpec]) -> FeedProgram:
 def _indicator(
     catalogue: Catalogue, indicator: Indicator, feed: str | None
 ) -> tuple[IndicatorProgram, list[MeasureSpec]]:
-    _check_computable(indicator)
+    pairs = indicator.alert.thresholds if indicator.alert else ()
+    if indicator.smooth_s is not None and any(c.times == "base" for pair in pairs for c in (pair.raise_, pair.clear)):
+        raise CatalogueError(
+            f"indicator {indicator.id}: a smoothed value cannot be set against a base that is not smoothed",
+            remedy="give its thresholds in its own unit, or leave `smooth_s` out",
+        )
     measures = dict(indicator.measures)
+    feeds = {name: feeds_of(catalogue, feed, m) for name, m in measures.items()}
+    everywhere = feed is None and any(m.feed == "*" for m in measures.values())
+    elsewhere = any(m.city for m in measures.values())
+    used = tuple(dict.fromkeys(name for some in feeds.values() for name in some))
+    fleet = _fleet(catalogue, used, all_of_them=everywhere)
+    owed = () if elsewhere else tuple(f for f in fleet if catalogue.feeds[f].emits == "samples")
     coverage_name = indicator.coverage
-    if coverage_name is None and (indicator.among or indicator.dims):
+    if owed and coverage_name is None and (indicator.among or indicator.dims or everywhere):
         coverage_name = "rows"
-        first = next(iter(measures.values()))
-        measures["rows"] = Measure(feed=first.feed, decimals=0, by=indicator.dims)
-    groups = _guards(indicator, catalogue, feed)
+        measures["rows"] = Measure(feed="*" if everywhere else owed[0], decimals=0, by=indicator.dims)
+        feeds["rows"] = owed
+    guards = guards_of(indicator, catalogue, feed)
     made = {
-        name: _spec(catalogue.feeds[feed or m.feed], indicator, name, m, groups.get(name, frozenset()))
+        name: [spec_of(catalogue, catalogue.feeds[f], indicator, name, m, guards.get((name, f))) for f in feeds[name]]
         for name, m in measures.items()
     }
     refs = {name: _ref(made[name], measures[name]) for name in measures}
-    feeds = tuple(dict.fromkeys(ref.feed for ref in refs.values()))
-    rows = rows_measure(feeds[0])
-    coverage = refs[coverage_name] if coverage_name else _ref(rows, Measure(feed=feeds[0], decimals=0))
     program = IndicatorProgram(
         indicator=indicator,
-        feeds=feeds,
+        feeds=used,
         dims_prefix=f"feed={feed}" if feed else "",
         measures=refs,
         reductions=tuple(_reduction(indicator, name, r) for name, r in indicator.reduce.items()),
-        formula=_parse(indicator, ("value",), indicator.value, [*_names(indicator), *indicator.reduce, *RESERVED]),
-        coverage=coverage,
-        among=_among(catalogue.feeds[feeds[0]], indicator),
+        formula=parse(
+            indicator, ("value",), indicator.value, _names(indicator, *(f"base_{n}" for n in indicator.bases))
+        ),
+        coverage=_coverage(refs, coverage_name, owed),
+        fleet=fleet,
+        any_feed=everywhere,
+        group=catalogue.groups[indicator.scope].cities if indicator.scope else (),
+        elsewhere=elsewhere,
+        bases={name: _base(catalogue, indicator, name, one, fleet) for name, one in indicator.bases.items()},
+        among=_among(catalogue, indicator, fleet),
         length_ms=indicator.window.length_s * 1000,
         hop_ms=indicator.window.hop_s * 1000,
-        hold_ms=max(catalogue.feeds[name].hold_s for name in feeds) * 1000,
+        hold_ms=max(catalogue.feeds[name].hold_s for name in used) * 1000,
         pane_ms=max(m.pane_s for m in measures.values()) * 1000,
     )
-    return program, list(made.values())
+    return program, [spec for specs in made.values() for spec in specs]
 
 
-def _check_computable(indicator: Indicator) -> None:
-    """Refuse what can be declared and is not computed yet: a wrong value would be worse than none."""
-    declared = {
-        "stage": indicator.stage == "cluster",
-        "smooth_s": indicator.smooth_s is not None,
-        "measures.*.city": any(measure.city for measure in indicator.measures.values()),
-    }
-    for key, used in declared.items():
-        if used:
-            raise CatalogueError(
-                f"indicator {indicator.id}: `{key}` can be declared but is not computed yet",
-                remedy="leave the indicator out, or lay an overlay with `remove` over it",
+def _fleet(catalogue: Catalogue, used: tuple[str, ...], *, all_of_them: bool) -> tuple[str, ...]:
+    """The feeds whose devices are counted: the first that owes samples, or the first of all if none does."""
+    sampled = tuple(name for name in used if catalogue.feeds[name].emits == "samples")
+    return sampled if all_of_them else (sampled or used)[:1]
+
+
+def _coverage(refs: Mapping[str, MeasureRef], name: str | None, owed: tuple[str, ...]) -> MeasureRef | None:
+    if not owed:
+        return None
+    return refs[name] if name else _ref([rows_measure(owed[0])], Measure(feed=owed[0], decimals=0))
+
+
+def _base(catalogue: Catalogue, indicator: Indicator, name: str, declared: Base, fleet: tuple[str, ...]) -> BaseProgram:
+    keys = ("bases", name)
+    units = "" if declared.per in ("device", "one") else declared.per
+    for feed in fleet if units else ():
+        spec = catalogue.feeds[feed].static.get(units)
+        if spec is None or spec.type not in ("float", "int"):
+            error = CatalogueError(
+                f"`per` names {units!r}, which is no numeric static field of {feed}",
+                remedy='"device", "one", or a static field that is a number',
             )
+            raise located(indicator, keys, error)
+    formula = parse(indicator, (*keys, "value"), declared.value, _names(indicator))
+    return BaseProgram(name, declared, formula, units)
 
 
-def _ref(spec: MeasureSpec, measure: Measure) -> MeasureRef:
+def _ref(specs: Sequence[MeasureSpec], measure: Measure) -> MeasureRef:
+    one = specs[0]
     return MeasureRef(
-        spec.name, spec.feed, spec.kind, spec.decimals, spec.edges, tuple(sorted(spec.by)), measure.late == "include"
+        measure=one.name,
+        feeds=tuple(spec.feed for spec in specs),
+        kind=one.kind,
+        decimals=one.decimals,
+        edges=one.edges,
+        dims=tuple(sorted(one.by)),
+        late=measure.late == "include",
     )
 
 
-def _names(indicator: Indicator) -> list[str]:
+def _measure_names(indicator: Indicator) -> list[str]:
     return [*indicator.measures, *(f"{name}_n" for name in indicator.measures)]
 
 
-def _parse(indicator: Indicator, keys: Iterable[str], text: str, names: Iterable[str]) -> Formula:
-    try:
-        return Formula.parse(text, list(names))
-    except CatalogueError as error:
-        raise _located(indicator, keys, error) from None
-
-
-def _located(indicator: Indicator, keys: Iterable[str], error: CatalogueError) -> CatalogueError:
-    where = ".".join((indicator.id, *keys))
-    return CatalogueError(f"indicator {where}: {error.message}", remedy=error.remedy)
+def _names(indicator: Indicator, *more: str) -> list[str]:
+    return [*_measure_names(indicator), *indicator.reduce, *RESERVED, *more]
 
 
 def _reduction(indicator: Indicator, name: str, declared: Reduction) -> ReductionProgram:
-    formula = _parse(indicator, ("reduce", name, "value"), declared.value, [*_names(indicator), "expected"])
+    names = [*_measure_names(indicator), "expected"]
+    formula = parse(indicator, ("reduce", name, "value"), declared.value, names)
     used = tuple(m for m in indicator.measures if m in formula.names or f"{m}_n" in formula.names)
     for measure in used:
         if declared.each not in indicator.measures[measure].by:
@@ -259,77 +298,15 @@ def _reduction(indicator: Indicator, name: str, declared: Reduction) -> Reductio
     return ReductionProgram(name, declared, formula, used, span)
 
 
-def _among(feed: Feed, indicator: Indicator) -> Term | None:
+def _among(catalogue: Catalogue, indicator: Indicator, fleet: tuple[str, ...]) -> Term | None:
     if not indicator.among:
         return None
     try:
-        term = Term.parse(indicator.among, registry_columns(feed))
-        term.as_condition()
-        return term
+        terms = [Term.parse(indicator.among, registry_columns(catalogue.feeds[feed])) for feed in fleet]
+        terms[0].as_condition()
+        return terms[0]
     except CatalogueError as error:
-        raise _located(indicator, ("among",), error) from None
-
-
-def _guards(indicator: Indicator, catalogue: Catalogue, feed: str | None) -> dict[str, frozenset[str]]:
-    """Which fields a reading must have to count for a measure: those of all measures that meet in one formula.
-
-    A travel time and a free-flow time share one guard, so a missing speed drops out of both; the means of two
-    pollutants meet nowhere before they are complete, so a missing ozone value leaves the particles counted.
-    """
-    formulas = [r.value for r in indicator.reduce.values()] + [indicator.value]
-    sets = [{name for name in indicator.measures if re.search(rf"\b{name}(_n)?\b", text)} for text in formulas]
-    groups: list[set[str]] = []
-    for found in sets:
-        touching = [group for group in groups if group & found]
-        groups = [group for group in groups if not group & found] + [found.union(*touching)]
-    guards: dict[str, frozenset[str]] = {}
-    for group in groups:
-        for name in group:
-            own = feed or indicator.measures[name].feed
-            same = [m for m in group if (feed or indicator.measures[m].feed) == own]
-            declared = catalogue.feeds[own]
-            fields = {*declared.fields, *declared.static}
-            terms = [indicator.measures[m].value for m in same] + [indicator.measures[m].key for m in same]
-            guards[name] = frozenset(f for f in fields if any(re.search(rf"\b{f}\b", term) for term in terms))
-    return guards
-
-
-def _spec(feed: Feed, indicator: Indicator, name: str, measure: Measure, guard: frozenset[str]) -> MeasureSpec:
-    columns = columns_of(feed)
-    first = f"first_in_pane_{measure.pane_s}"
-    columns[first] = ColumnType.NUMBER
-    mask = 0
-    for flag in indicator.exclude:
-        if flag not in FLAGS:
-            raise CatalogueError(
-                f"indicator {indicator.id}.exclude: no quality flag {flag!r}", remedy=f"known: {', '.join(FLAGS)}"
-            )
-        mask |= int(FLAGS[flag])
-    conditions = [text for text in (measure.where, indicator.where, indicator.among) if text]
-    if mask:
-        columns[f"unflagged_{mask}"] = ColumnType.BOOLEAN
-        conditions.append(f"unflagged_{mask}")
-
-    def term(text: str) -> Term:
-        return Term.parse(re.sub(r"\bfirst_in_pane\b", first, text), columns)
-
-    try:
-        return MeasureSpec(
-            name=f"{indicator.id}.{name}",
-            feed=feed.id,
-            kind=MeasureKind(measure.kind),
-            value=term("1" if measure.edges else measure.value),
-            where=term(" AND ".join(f"({text})" for text in conditions)) if conditions else None,
-            key=term(measure.key or measure.value) if measure.kind == "map" else None,
-            edges=measure.edges,
-            decimals=0 if measure.edges else measure.decimals,
-            required=guard,
-            by=measure.by,
-            pane_len_s=measure.pane_s,
-            pane_of=PaneOf(measure.pane_of),
-        )
-    except CatalogueError as error:
-        raise _located(indicator, ("measures", name), error) from None
+        raise located(indicator, ("among",), error) from None
 
 
 def common_hop_ms(programs: Iterable[IndicatorProgram]) -> int:

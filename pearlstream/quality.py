@@ -26,7 +26,21 @@ class Quality(IntFlag):
     """The time was given relative to now and was counted from the clock."""
     TIME_AMBIGUOUS = 256
     """The local time exists twice (end of summer time); the first was taken."""
+    STUCK = 512
+    """A value has stood still for longer than its field allows."""
+    SPIKE = 1024
+    """A value lies further from the device's last ones than its field allows."""
+    CLOCK_OFF = 2048
+    """The device's readings have come minutes early or late for a while, and steadily: its clock is wrong."""
 
 
 FLAGS: dict[str, Quality] = {str(flag.name).lower(): flag for flag in Quality}
 """Flag by its name in the catalogue (`range`)."""
+
+COLUMNS: dict[str, Quality] = {
+    "qc_range": Quality.RANGE,
+    "qc_stuck": Quality.STUCK,
+    "qc_spike": Quality.SPIKE,
+    "clock_off": Quality.CLOCK_OFF,
+}
+"""Boolean columns that terms may name, each true where its flag is set."""

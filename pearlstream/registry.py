@@ -121,6 +121,10 @@ class Registry:
         """The devices of a feed in a city, or None if none was ever registered."""
         return self.parts.get(PartKey(feed, city))
 
+    def has(self, feeds: Iterable[str]) -> bool:
+        """Whether a device of each of these feeds was ever registered, in whatever city."""
+        return set(feeds) <= {key.feed for key, part in self.parts.items() if len(part)}
+
     def in_service(self, feed: str, city: str, at_ms: int) -> pl.DataFrame | None:
         """The devices in service at an instant (ms since 1970 UTC), or None if there is none."""
         part = self.devices(feed, city)

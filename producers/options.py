@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -70,3 +71,55 @@ class ScenarioDelay(click.ParamType):
             return name, duration_ms(delay) if delay else 0
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class ScenarioCommand(click.Command):
+    """A command that plays scenarios: `--at +6h` after a `--scenario` says when that one begins.
+
+    Click keeps no order between two options, so the pair is joined (`--scenario rush+6h`) before it is parsed.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `joined`."""
+        return super().parse_args(ctx, joined(args, ctx))
+
+
+def joined(args: Sequence[str], ctx: click.Context | None = None) -> list[str]:
+    """The arguments with every `--at` put to the `--scenario` before it.
+
+    Raises click.UsageError for an `--at` without a scenario, or with one that has a delay already.
+    """
+    found: list[str] = []
+    last: int | None = None
+    rest = iter(args)
+    for word in rest:
+        name, given, value = word.partition("=")
+        if word == "--" or name not in ("--scenario", "--at"):
+            found.append(word)
+            found.extend(rest if word == "--" else ())
+            continue
+        text = value if given else next(rest, None)
+        if text is None:
+            found.append(word)  # click says what is missing
+        elif name == "--scenario":
+            last = len(found) + 1
+            found += [name, text]
+        elif last is None:
+            raise click.UsageError(f"--at {text} belongs to no scenario; put it after its --scenario", ctx)
+        elif "+" in found[last]:
+            raise click.UsageError(f"--at {text}: {found[last]} has a delay already; give one of them", ctx)
+        else:
+            found[last] += f"+{text.removeprefix('+')}"
+    return found
+
+
+at_option = click.option(
+    "--at",
+    expose_value=False,
+    metavar="+DURATION",
+    help="When the --scenario before it begins: +6h.",
+)
+"""Tells of `--at` in the help of a `ScenarioCommand`, which leaves none of it to parse."""
+
+
+FAULTS_HELP = "What goes wrong with devices, gateways, networks: nothing, what feeds say, or as a file changes it."

@@ -1,6 +1,6 @@
 """The Faust application: stages as agents, resuming from snapshots, watched.
 
-make_app(settings)                      both stages
+make_app(settings)                      all stages
 make_app(settings, ["admit"])           one of them
 faust -A streams.app worker             the same from Faust's own command line (`app`, from the settings)
 """
@@ -20,14 +20,14 @@ from faust.exceptions import ConsumerNotStarted
 from faust.tables.manager import TableManager
 from faust.types import TP
 
-from pearlstream.broker import admin_client, ensure_topics, topic_ids
+from pearlstream.broker import admin_client, ensure_topics, partitions_of, topic_ids
 from pearlstream.errors import EXIT_TRY_AGAIN, PearlstreamError, SettingsError
 from pearlstream.fold import Fold
 from pearlstream.logs import configure, dict_config, flush, get_logger
 from pearlstream.registry import RegistryBook
 from pearlstream.runner import Limits
 from pearlstream.settings import Kafka, Settings, load_settings
-from pearlstream.topics import topic_name
+from pearlstream.topics import ROLES, topic_name
 from streams.consumer import Consumer, Transport
 from streams.health import HealthPage
 from streams.registry import RegistryReader
@@ -36,7 +36,7 @@ from streams.watchdog import Watchdog
 
 log = get_logger(__name__)
 
-STAGES = ("admit", "indicate")
+STAGES = ("admit", "indicate", "cluster", "alert")
 """The stages, in the order of the data."""
 SESSION_TIMEOUT_S = 6.0
 """A killed worker's partitions stay with it for this long; Kafka allows no less."""
@@ -70,7 +70,6 @@ class WorkerApp(faust.App):
     def equip(self, settings: Settings, folds: Sequence[Fold[Any]], book: RegistryBook, catalogue: str) -> None:
         """Give the app its stages; an agent is registered for each."""
         self.settings = settings
-        self.partitions = settings.kafka.partitions
         self.recovering = True
         self.broker_error = ""
         kafka = settings.kafka
@@ -128,6 +127,11 @@ class WorkerApp(faust.App):
         os._exit(code)
 
     # --- what the consumer needs --------------------------------------------------------------------------
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a source topic has."""
+        role = topic.removeprefix(self.settings.kafka.prefix)
+        return partitions_of(ROLES[role], self.settings.kafka)
 
     async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
         """From which offset each assigned partition is to be read. Faust may ask twice at the same time."""
@@ -211,6 +215,8 @@ def make_folds(settings: Settings, stages: Sequence[str]) -> tuple[list[Fold[Any
     """The folds of these stages, the registry that they share, and the catalogue's version."""
     from pearlstream.catalogue import load_catalogue
     from pearlstream.folds.admit import Admit
+    from pearlstream.folds.alert import AlertFold
+    from pearlstream.folds.cluster import Cluster
     from pearlstream.folds.indicate import Indicate
     from pearlstream.program import compile_catalogue
 
@@ -220,6 +226,8 @@ def make_folds(settings: Settings, stages: Sequence[str]) -> tuple[list[Fold[Any
     made: dict[str, Callable[[], Fold[Any]]] = {
         "admit": lambda: Admit(program, book, settings.kafka.partitions),
         "indicate": lambda: Indicate(program, book, settings.kafka.partitions),
+        "cluster": lambda: Cluster(program, book, settings.kafka.partitions),
+        "alert": lambda: AlertFold(program, namespace=settings.kafka.prefix),
     }
     unknown = sorted(set(stages) - set(made))
     if unknown:

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--stage", "stages", multiple=True, type=click.Choice(["admit", "indicate"]), help="Only this stage; repeatable."
+    "--stage",
+    "stages",
+    multiple=True,
+    type=click.Choice(["admit", "indicate", "cluster", "alert"]),
+    help="Only this stage; repeatable.",
 )
 @click.option(
     "--alone", is_flag=True, help="Take every partition without joining a group: for the only worker of a prefix."
 )
 def worker(stages: tuple[str, ...], alone: bool) -> None:
-    """Run stream processors: admit readings and compute indicators."""
+    """Run stream processors: admit readings, compute indicators, raise alerts."""
     from pearlstream.settings import load_settings
     from streams.app import STAGES, make_app
 

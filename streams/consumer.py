@@ -26,8 +26,10 @@ class Owner(Protocol):
 
     alone: bool
     """Take every partition, join no group."""
-    partitions: int
-    """Partitions of each source topic."""
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions a source topic has."""
+        ...
 
     async def positions(self, assigned: set[TP]) -> Mapping[TP, int]:
         """From which offset each of the assigned partitions is to be read."""
@@ -75,7 +77,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _take_all(self, topics: set[str]) -> None:
         consumer = self._ensure_consumer()
         await consumer._client._wait_on_metadata(next(iter(topics)))
-        tps = {TP(topic, n) for topic in topics for n in range(cast(Owner, self.app).partitions)}
+        owner = cast(Owner, self.app)
+        tps = {TP(topic, n) for topic in topics for n in range(owner.partitions_of(topic))}
         consumer.assign([driver.ensure_aiokafka_TP(tp) for tp in tps])
         self.app.on_rebalance_start()
         # As a task, because Faust's side of an assignment may wait for `subscribe` to return.

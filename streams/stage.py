@@ -22,7 +22,7 @@ from pearlstream.fold import Fold, Record, header
 from pearlstream.logs import get_logger
 from pearlstream.runner import Commit, Effect, Emit, Limits, Save, Step
 from pearlstream.snapshot import Maker, encode
-from pearlstream.topics import topic_name
+from pearlstream.topics import partition_to, topic_name
 from streams.lane import Beginning, Lane, load_lanes
 from streams.logread import as_record, first_offset_at, log_reader
 
@@ -235,7 +235,8 @@ class Stage:
         size = len(output.value)
         self.unacked_bytes += size
         topic = topic_name(self.prefix, output.target)
-        future = await self.host.put(topic, lane.partition, output.key, output.value, output.headers)
+        partition = partition_to(output.target, lane.partition)
+        future = await self.host.put(topic, partition, output.key, output.value, output.headers)
         self.counts.outputs += 1
 
         def acknowledged(done: asyncio.Future[Any]) -> None:

@@ -10,31 +10,36 @@ from typing import TYPE_CHECKING
 import click
 
 from pearlstream.errors import EXIT_FINDING
-from producers.options import Duration, Speed
+from producers.options import FAULTS_HELP, Duration, ScenarioCommand, ScenarioDelay, Speed, at_option
 
 if TYPE_CHECKING:
     from deploy.demo.clients import Wanted
     from deploy.demo.report import Outcome
     from deploy.demo.run import Run
 
+SCENARIO_HELP = "A scenario of the catalogue, by id or alias; repeatable.  [default: SC02]"
 
-@click.command()
-@click.option("--scenario", default="SC02", show_default=True, help="A scenario of the catalogue, by id or alias.")
-@click.option("--duration", type=Duration(), help="Event time to play: 10m, 2h. Default: until the scenario ends.")
+
+@click.command(cls=ScenarioCommand)
+@click.option("--scenario", "scenarios", multiple=True, type=ScenarioDelay(), help=SCENARIO_HELP)
+@at_option
+@click.option("--duration", type=Duration(), help="Event time to play: 10m, 2h. Default: until the scenarios end.")
 @click.option("--speed", type=Speed(), help="Event time per wall time; max: no limit.  [default: 60, or 1 from now on]")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides every random number.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second at speed 1: scales the fleet.")
 @click.option("--start", help="ISO time with offset, or now. Default: as the scenario says.")
+@click.option("--faults", metavar="none|default|FILE", default="default", show_default=True, help=FAULTS_HELP)
 @click.option("--headless", is_flag=True, help="Lines now and then in place of the live view.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write what came of it as JSON.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the last view as SVG.")
 def demo(
-    scenario: str,
+    scenarios: tuple[tuple[str, int], ...],
     duration: int | None,
     speed: float | None,
     seed: int,
     rate: float | None,
     start: str | None,
+    faults: str,
     headless: bool,
     report: Path | None,
     picture: Path | None,
@@ -49,7 +54,8 @@ def demo(
 
     if speed is None:
         speed = 1.0 if start == "now" else 60.0
-    wanted = Wanted(scenario, speed, seed=seed, duration_ms=duration, rate=rate, start=start)
+    played = scenarios or (("SC02", 0),)
+    wanted = Wanted(played, speed, seed=seed, duration_ms=duration, rate=rate, start=start, faults=faults)
     run = prepare(wanted, headless=headless, files=[file for file in (report, picture) if file is not None])
     outcome = play(run)
     tell(run, outcome, report)
@@ -73,11 +79,14 @@ def prepare(wanted: Wanted, *, headless: bool, files: Sequence[Path] = ()) -> Ru
     from pearlstream.logs import configure
     from pearlstream.program import compile_catalogue
     from pearlstream.settings import load_settings
+    from producers.simulator.fault_tables import faults_of
 
     settings = load_settings()
     catalogue = load_catalogue(settings.catalogue.overlays)
     compile_catalogue(catalogue)
-    catalogue.scenario(wanted.scenario)
+    for name, _ in wanted.scenarios:
+        catalogue.scenario(name)
+    faults_of(wanted.faults, catalogue.feeds)
     _check_start(wanted.start)
     for file in files:
         if not file.absolute().parent.is_dir():

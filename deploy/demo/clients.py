@@ -18,15 +18,17 @@ from pearlstream.settings import Settings
 class Wanted:
     """What a demo is asked to play. Times in milliseconds; `speed` 0 means as fast as it goes.
 
-    `duration_ms` None: until the scenario ends. `start`: an ISO time or `now`, None as the scenario says.
+    `scenarios`: by name, each with its delay after the start. `duration_ms` None: until all of them end. `start`: an
+    ISO time or `now`, None as the scenario says. `faults`: none, default, or a file that changes them.
     """
 
-    scenario: str
+    scenarios: tuple[tuple[str, int], ...]
     speed: float
     seed: int = 1
     duration_ms: int | None = None
     rate: float | None = None
     start: str | None = None
+    faults: str = "default"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def served_spec(name: str, life: Life, folder: RunFolder, *options: str) -> Chil
 
 def simulator_spec(wanted: Wanted, life: Life, folder: RunFolder) -> ChildSpec:
     """The simulator: ends by itself when all is played and written, and writes its books then."""
-    options = ["--scenario", wanted.scenario, "--seed", str(wanted.seed), "--ledger", str(life.ledger)]
+    options = ["--seed", str(wanted.seed), "--ledger", str(life.ledger)]
+    for name, delay_ms in wanted.scenarios:
+        options += ["--scenario", f"{name}+{delay_ms}ms" if delay_ms else name]
     options += ["--speed", f"{wanted.speed:g}" if wanted.speed else "max"]
     if wanted.duration_ms is not None:
         options += ["--duration", f"{wanted.duration_ms}ms"]
@@ -114,6 +118,8 @@ def simulator_spec(wanted: Wanted, life: Life, folder: RunFolder) -> ChildSpec:
         options += ["--rate", f"{wanted.rate:g}"]
     if wanted.start is not None:
         options += ["--start", wanted.start]
+    if wanted.faults != "default":
+        options += ["--faults", wanted.faults]
     return ChildSpec(
         name="simulator",
         argv=program("simulate", *options),

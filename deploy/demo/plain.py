@@ -10,7 +10,7 @@ NAMED = 4
 
 
 def plain_line(scene: Scene) -> str:
-    """Event time, counts, lag, freshness, and what is raised or on watch."""
+    """Event time, counts, lag, freshness, alerts, and what is raised or on watch."""
     headline = scene.headline
     parts = [
         scene.local_time(),
@@ -26,7 +26,16 @@ def plain_line(scene: Scene) -> str:
     again = sum(headline.restarts.values())
     if again:
         parts.append(f"restarts {again}")
-    return " | ".join([*parts, *_states(scene)])
+    return " | ".join([*parts, *_alerts(scene), *_states(scene)])
+
+
+def _alerts(scene: Scene) -> list[str]:
+    """How many alerts are open, and the newest by name."""
+    if not scene.alerts:
+        return []
+    named = [f"{scene.place(one.city)} {one.indicator} since {scene.since(one.since_ms)}" for one in scene.alerts]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return [f"firing: {', '.join(named[:NAMED])}{more}"]
 
 
 def _states(scene: Scene) -> list[str]:
@@ -34,8 +43,7 @@ def _states(scene: Scene) -> list[str]:
     found = []
     for state in ("RAISED", "WATCH"):
         named = [
-            f"{scene.catalogue.cities[city].name.en} {one} "
-            f"{paint.number(signal.value, scene.catalogue.indicators[one].decimals)}"
+            f"{scene.place(city)} {one} {paint.number(signal.value, scene.catalogue.indicators[one].decimals)}"
             for (one, city), signal in sorted(scene.signals.items())
             if signal.shown == state
         ]

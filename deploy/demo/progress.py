@@ -12,7 +12,12 @@ from pearlstream.store import Store
 from sinks.clickhouse.journal import DONE, Journal
 from sinks.clickhouse.writer import SHAPES
 
-STAGES: Mapping[str, str] = {"admit": "readings", "indicate": "rollups"}
+STAGES: Mapping[str, str] = {
+    "admit": "readings",
+    "indicate": "rollups",
+    "cluster": "crossings",
+    "alert": "indicators",
+}
 """Stages in the order of the data, each with the topic that it reads."""
 
 

@@ -48,6 +48,22 @@ SELECT sum(n) FROM {db:Identifier}.rollups WHERE measure IN {measures:Array(Stri
 """
 """Readings that the partials of the given measures count."""
 
+FIRING = """
+SELECT indicator, city, dims, severity, toUnixTimestamp64Milli(min(window_end_ms)) AS since_ms,
+  argMax(transition, transition_no) = 'stale' AS is_stale
+FROM {db:Identifier}.alerts
+GROUP BY alert_id, indicator, city, dims, severity
+HAVING countIf(transition = 'resolved') = 0
+ORDER BY since_ms DESC, indicator, city, dims
+LIMIT 1000
+"""
+"""Alerts that are open, the newest first."""
+
+ALERTS = """
+SELECT countIf(transition = 'opened'), countIf(transition = 'resolved') FROM {db:Identifier}.alerts FINAL
+"""
+"""How many alerts were opened and resolved."""
+
 VERSION = "SELECT version()"
 """The store's own version."""
 

@@ -24,7 +24,8 @@ LEDGER_TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Facts:
-    """What a report is made of. `books`: what the simulator says it sent; `ledger`: what `store ledger` says."""
+    """What a report is made of. `books`: what the simulator says it sent; `ledger`: what `store ledger` says;
+    `alerts`: how many were opened, and resolved."""
 
     run_id: str
     life: Life
@@ -34,6 +35,7 @@ class Facts:
     totals: Totals
     rollup_count: int
     settled: tuple[int, str]
+    alerts: tuple[int, int]
     ledger: Mapping[str, Any]
     freshness_ms: Mapping[str, float | None]
     restarts: Mapping[str, int]
@@ -78,6 +80,7 @@ def gather(
         totals=store.totals(exact=True),
         rollup_count=store.rollup_count(),
         settled=store.settled(),
+        alerts=store.alerts(),
         ledger=ask_ledger(life, int(books["produced"]), drained=drained),
         freshness_ms=freshness_ms,
         restarts=restarts,
@@ -141,7 +144,7 @@ def conclude(facts: Facts) -> Outcome:
         },
         "stored": {"raw": totals.stored, "rollup_count": facts.rollup_count},
         "freshness_ms": {"p50": facts.freshness_ms["p50"], "p99": facts.freshness_ms["p99"]},
-        "alerts": {"fired": 0, "resolved": 0},  # nobody raises any yet
+        "alerts": {"fired": facts.alerts[0], "resolved": facts.alerts[1]},
         "score": None,
         "ledger": {name: ledger[name] for name in ("missing", "doubled", "pending", "findings")},
         "settled": {"rows": facts.settled[0], "sha256": facts.settled[1]},
@@ -203,6 +206,9 @@ def summary(outcome: Outcome) -> list[str]:
         f"stored {stored['raw']:,} raw rows and {stored['rollup_count']:,} readings in rollups; "
         f"fresh p50 {paint.seconds(fresh['p50'])}, p99 {paint.seconds(fresh['p99'])}",
     ]
+    fired, resolved = report["alerts"]["fired"], report["alerts"]["resolved"]
+    if fired:
+        lines.append(f"alerts: {fired:,} fired, {resolved:,} of them resolved")
     again = ", ".join(f"{name} {n}" for name, n in report["restarts"].items() if n)
     if again:
         lines.append(f"started again: {again}")

@@ -16,7 +16,7 @@ from deploy.demo.clients import Wanted
 from deploy.demo.folder import RunFolder
 from deploy.demo.pipeline import Pipeline
 from deploy.demo.report import Facts, Outcome, conclude, gather
-from deploy.demo.scene import Scene
+from deploy.demo.scene import Scene, told
 from deploy.demo.screen import Screen
 from deploy.demo.watcher import Watcher
 from pearlstream.catalogue import Catalogue, Scenario
@@ -52,9 +52,9 @@ class Run:
     """The last picture, when all was stored."""
 
     @property
-    def scenario(self) -> Scenario:
+    def scenarios(self) -> tuple[Scenario, ...]:
         """What is played."""
-        return self.catalogue.scenario(self.wanted.scenario)
+        return tuple(self.catalogue.scenario(name) for name, _ in self.wanted.scenarios)
 
     def play(self) -> Outcome:
         """Start everything, show it until the end, drain, count, and end everything.
@@ -75,7 +75,7 @@ class Run:
             watcher.life,
             self.catalogue,
             run_id=self.folder.id,
-            scenario=self.scenario.id,
+            scenario=" + ".join(scenario.id for scenario in self.scenarios),
             freshness_ms=watcher.freshness,
             restarts=pipeline.restarts,
             cpu_s=pipeline.costs.by_name(),
@@ -106,7 +106,7 @@ class Run:
             pipeline.begin()
             assert pipeline.life is not None
             said.append(f"database {pipeline.life.settings.clickhouse.database}")
-        with self.screen.step(f"starting the simulator with {self.scenario.id} {self.scenario.name.en}"):
+        with self.screen.step(f"starting the simulator with {told(self.scenarios)}"):
             pipeline.play()
 
     # --- while it runs --------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Run:
     def _new_watcher(self, pipeline: Pipeline) -> Watcher:
         assert pipeline.life is not None
         hint = f"Ctrl-C ends the run cleanly; logs: {_home(self.folder.logs)}"
-        return Watcher(Scene(self.catalogue, self.scenario, self.wanted.speed, 0.0, hint=hint), pipeline.life).start()
+        return Watcher(Scene(self.catalogue, self.scenarios, self.wanted.speed, 0.0, hint=hint), pipeline.life).start()
 
     def _scene(self, pipeline: Pipeline, watcher: Watcher) -> Scene:
         scene = watcher.scene()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
@@ -42,6 +42,17 @@ class Lag(NamedTuple):
     records: int | None
 
 
+class Firing(NamedTuple):
+    """An alert that is open: since which window end, and whether its data have ceased meanwhile."""
+
+    indicator: str
+    city: str
+    dims: str
+    severity: str
+    since_ms: int
+    stale: bool = False
+
+
 HEALTH = "health"
 """The sub-item of indicators that speak of the data themselves."""
 
@@ -64,21 +75,27 @@ class Headline:
     memory_mb: float = 0.0
 
 
+def told(scenarios: Sequence[Scenario]) -> str:
+    """What is played, in words."""
+    return " + ".join(f"{one.id} {one.name.en}" for one in scenarios)
+
+
 @dataclass(frozen=True)
 class Scene:
     """Everything the view draws.
 
-    `signals` by indicator and city. `clock_ms`: how far event time has come in the store. `speed` 0 means as
-    fast as it goes. `news`: what the supervisor has to say, newest last. `stale_s`: seconds since the store
-    last answered. `hint`: what one can do, and where to look.
+    `signals` by indicator and city. `alerts`: those that are open, the newest first. `clock_ms`: how far event
+    time has come in the store. `speed` 0 means as fast as it goes. `news`: what the supervisor has to say, newest
+    last. `stale_s`: seconds since the store last answered. `hint`: what one can do, and where to look.
     """
 
     catalogue: Catalogue
-    scenario: Scenario
+    scenarios: tuple[Scenario, ...]
     speed: float
     elapsed_s: float
     clock_ms: int | None = None
     signals: Mapping[tuple[str, str], Signal] = field(default_factory=dict)
+    alerts: tuple[Firing, ...] = ()
     headline: Headline = field(default_factory=Headline)
     news: tuple[str, ...] = ()
     stale_s: float = 0.0
@@ -88,10 +105,26 @@ class Scene:
         """Event time as the cluster's wall clocks show it; UTC if its cities live in several zones."""
         if self.clock_ms is None:
             return "waiting for the first reading"
+        hours = self._offset_h()
+        return f"{self._moment(self.clock_ms):%a %Y-%m-%d %H:%M:%S} UTC{hours:+g}"
+
+    def since(self, ms: int) -> str:
+        """A moment of the past in the same zone: the time of day, with the date unless it is today's."""
+        moment = self._moment(ms)
+        today = self.clock_ms is None or self._moment(self.clock_ms).date() == moment.date()
+        return f"{moment:%H:%M}" if today else f"{moment:%m-%d %H:%M}"
+
+    def place(self, city: str) -> str:
+        """The name of a city, or of the group of cities that stands for one."""
+        known = self.catalogue.cities.get(city) or self.catalogue.groups.get(city.lower())
+        return known.name.en if known else city
+
+    def _moment(self, ms: int) -> datetime:
+        return datetime.fromtimestamp(ms / 1000, UTC).astimezone(timezone(timedelta(hours=self._offset_h())))
+
+    def _offset_h(self) -> float:
         offsets = {city.utc_offset_h for city in self.catalogue.cities.values()}
-        hours = offsets.pop() if len(offsets) == 1 else 0.0
-        moment = datetime.fromtimestamp(self.clock_ms / 1000, UTC).astimezone(timezone(timedelta(hours=hours)))
-        return f"{moment:%a %Y-%m-%d %H:%M:%S} UTC{hours:+g}"
+        return offsets.pop() if len(offsets) == 1 else 0.0
 
     def worst(self, city: str, *, health: bool = False) -> tuple[str, Signal] | None:
         """The indicator to look at first in a city, by state and then in the order of the catalogue.
@@ -105,6 +138,22 @@ class Scene:
             if (one.id, city) in self.signals and (one.sub_item == HEALTH) == health
         ]
         return max(found, key=lambda pair: SEVERITY.get(pair[1].shown, 0), default=None)
+
+    def to_show(self) -> list[str]:
+        """All indicators, those first that an eye should be on: raised somewhere, then those of which the scenarios
+        played claim that they will be, on watch, and the others in the order of the catalogue.
+        """
+        worst: dict[str, int] = {}
+        for (id_, _), signal in self.signals.items():
+            worst[id_] = max(worst.get(id_, 0), SEVERITY.get(signal.shown, 0))
+        claimed = {truth.indicator for one in self.scenarios for truth in one.truth if truth.must == "fire"}
+
+        def need(id_: str) -> int:
+            if worst.get(id_, 0) == SEVERITY["RAISED"]:
+                return 0
+            return 1 if id_ in claimed else 2 if worst.get(id_, 0) == SEVERITY["WATCH"] else 3
+
+        return sorted(self.catalogue.indicators, key=need)
 
     def by_need(self) -> list[str]:
         """All cities, those with the worst signal first, otherwise in the order of the catalogue."""

@@ -1,4 +1,7 @@
-"""Draws a scene for a terminal of any size: title, numbers, map, table, legend. Pure: a scene in, a picture out."""
+"""Draws a scene for a terminal of any size: title, numbers, alerts, map, table, legend.
+
+Pure: a scene in, a picture out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from rich.text import Text
 
 from deploy.demo import paint
 from deploy.demo.cities_map import draw_map, rows_of
-from deploy.demo.scene import Headline, Scene
+from deploy.demo.scene import Scene, told
 from pearlstream.catalogue import City, Indicator
 
 HONESTY = "Simulated data; live signals, not targets.  模拟数据 · 实时信号, 非目标"
@@ -27,6 +30,8 @@ LOW = 32
 """Below this height, headings and legend are in one language."""
 TINY = 20
 """Below this height, most of legend and numbers give way to the cities."""
+CRAMPED = 15
+"""Below this height, open alerts are only counted."""
 
 
 def draw(scene: Scene, width: int, height: int) -> RenderableType:
@@ -36,32 +41,35 @@ def draw(scene: Scene, width: int, height: int) -> RenderableType:
     is said how many cities are left out.
     """
     low, tiny = height < LOW, height < TINY
-    top = [_title(scene, width), *_strip(scene.headline, width)[: 2 if tiny else None], *_news(scene, width)]
+    top = [_title(scene, width), *_strip(scene, width)[: 2 if tiny else None], *_news(scene, width)]
+    top += _alerts(scene, width, 0 if height < CRAMPED else 1 if tiny else 2 if low else 4)
     legend = _honesty(scene, width) if tiny else _legend(scene, width, low)
     room = height - len(top) - len(legend) - 2
     return Group(*top, Text(), _body(scene, width, room, low), Text(), *legend)
 
 
 def _title(scene: Scene, width: int) -> Text:
-    name = scene.scenario.name
+    chinese = " ".join(scenario.name.zh for scenario in scene.scenarios)
     speed = f"{scene.speed:g}x" if scene.speed else "full speed"
     line = Text("Pearlstream  ", "bold #56b4e9", no_wrap=True, overflow="ellipsis")
-    line.append(f"{scene.scenario.id} {name.en}", "bold default")
+    line.append(told(scene.scenarios), "bold default")
     tail = f"  {scene.local_time()}  {speed}  {paint.span(scene.elapsed_s)}"
-    if line.cell_len + len(tail) + 2 * len(name.zh) < width:
-        line.append(f" {name.zh}", "bold default")
+    if line.cell_len + len(tail) + 2 * len(chinese) < width:
+        line.append(f" {chinese}", "bold default")
     line.truncate(max(width - len(tail), 12), overflow="ellipsis")
     return line.append(tail, "not bold default")
 
 
-def _strip(headline: Headline, width: int) -> list[Text]:
+def _strip(scene: Scene, width: int) -> list[Text]:
     """Labelled numbers, wrapped between items and never inside one."""
+    headline = scene.headline
     behind = ", ".join(
         f"{lag.stage} {'?' if lag.records is None else paint.count(lag.records)}" for lag in headline.lags
     )
     bad = ", ".join(f"{reason} {paint.count(n)}" for reason, n in sorted(headline.quarantined.items()) if n)
     again = ", ".join(f"{name} {n}" for name, n in headline.restarts.items() if n)
     items = [
+        ("firing", paint.count(len(scene.alerts))),
         ("arrived", f"{paint.count(headline.arrived_per_s)}/s"),
         ("accepted", f"{paint.count(headline.accepted_per_s)}/s"),
         ("stored", f"{paint.count(headline.stored_per_s)}/s, {paint.count(headline.stored)} in all"),
@@ -84,6 +92,20 @@ def _news(scene: Scene, width: int) -> list[Text]:
     lines = [Text(paint.fit(line, width).rstrip(), notice, no_wrap=True) for line in scene.news[-2:]]
     if scene.stale_s >= STALE_S:
         lines.append(Text(f"the store has not answered for {scene.stale_s:.0f} s; the picture is that old", notice))
+    return lines
+
+
+def _alerts(scene: Scene, width: int, room: int) -> list[Text]:
+    """The newest open alerts, one in a line."""
+    lines = []
+    for alert in scene.alerts[:room]:
+        known = scene.catalogue.indicators.get(alert.indicator)
+        style = paint.LOOKS["RAISED" if alert.severity != "info" else "WATCH"]
+        line = Text(f"{style.sign} {scene.since(alert.since_ms)}  {scene.place(alert.city)}  ", style.text)
+        line.append(f"{alert.indicator} {known.name.en if known else ''}", "default")
+        facts = [alert.severity, *filter(None, [alert.dims]), *(["no data any more"] if alert.stale else [])]
+        line.append(f"  {', '.join(facts)}", f"not bold {paint.LABEL}").truncate(width, overflow="ellipsis")
+        lines.append(line)
     return lines
 
 
@@ -115,7 +137,8 @@ def _columns(scene: Scene, width: int) -> tuple[list[Indicator], int]:
     """As many indicators as fit, in the order of the catalogue, and how wide each column is."""
     least, greatest = COLUMN_CELLS
     space = width - CITY_CELLS
-    shown = list(scene.catalogue.indicators.values())[: max(1, space // (least + 1))]
+    chosen = scene.to_show()[: max(1, space // (least + 1))]
+    shown = [one for one in scene.catalogue.indicators.values() if one.id in chosen]
     return shown, max(least, min(greatest, space // len(shown) - 1)) if shown else least
 
 

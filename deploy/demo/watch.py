@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.demo import queries
-from deploy.demo.scene import SEVERITY, Signal
+from deploy.demo.scene import SEVERITY, Firing, Signal
 from pearlstream.catalogue import Catalogue, Indicator
 from pearlstream.measures import rows_measure
 from pearlstream.store import Store
@@ -87,6 +87,19 @@ class StoreWatch:
         bad = {str(reason): int(n) for reason, n in self.store.query(queries.QUARANTINED, database)}
         seen, accepted, duplicate, late, frames = (int(value) for value in counts)
         return Totals(seen, accepted, duplicate, late, frames, stored, bad)
+
+    def firing(self) -> tuple[Firing, ...]:
+        """The alerts that are open, the newest first."""
+        rows = self.store.query(queries.FIRING, {"db": self.store.database})
+        return tuple(
+            Firing(str(indicator), str(city), str(dims), str(severity), int(since_ms), bool(stale))
+            for indicator, city, dims, severity, since_ms, stale in rows
+        )
+
+    def alerts(self) -> tuple[int, int]:
+        """How many alerts were opened and resolved."""
+        ((opened, resolved),) = self.store.query(queries.ALERTS, {"db": self.store.database})
+        return int(opened), int(resolved)
 
     def rollup_count(self) -> int:
         """Readings counted by the partials of the built-in measure of every feed."""

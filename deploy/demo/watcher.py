@@ -90,7 +90,8 @@ class Watcher:
             lags=tuple(lags),
             quarantined=totals.quarantined,
         )
-        self._scene = replace(self._scene, clock_ms=clock, signals=signals, headline=headline)
+        alerts = self._store.firing()
+        self._scene = replace(self._scene, clock_ms=clock, signals=signals, alerts=alerts, headline=headline)
 
     def _lags(self) -> list[Lag]:
         try:

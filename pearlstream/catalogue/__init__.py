@@ -5,6 +5,8 @@ formula, and gives one immutable `Catalogue`.
 """
 
 from pearlstream.catalogue.catalogue import Catalogue, load_catalogue
-from pearlstream.catalogue.models import City, Effect, Feed, FieldSpec, Indicator, Measure, Scenario
+from pearlstream.catalogue.indicator import Indicator, Measure
+from pearlstream.catalogue.models import City, Feed, FieldSpec
+from pearlstream.catalogue.scenario import Effect, Scenario
 
 __all__ = ["Catalogue", "City", "Effect", "Feed", "FieldSpec", "Indicator", "Measure", "Scenario", "load_catalogue"]

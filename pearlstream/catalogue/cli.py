@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pearlstream.catalogue.indicator import Indicator
+from pearlstream.catalogue.models import Card, City, Feed, Group, SubItem, Task
+from pearlstream.catalogue.plan_view import indicators_of, sub_item_json, sub_item_lines, task_json, task_lines
+from pearlstream.catalogue.scenario import Scenario
+from pearlstream.catalogue.wording import title
 from pearlstream.errors import EXIT_FINDING, CatalogueError, PearlstreamError
 
 if TYPE_CHECKING:
     from pearlstream.catalogue import Catalogue
-    from pearlstream.catalogue.models import Entry
     from pearlstream.program import Program
+
+AnyEntry = City | Group | Feed | Indicator | Scenario | SubItem | Task | Card
 
 KINDS = ("cities", "feeds", "measures", "indicators", "rules", "scenarios", "sub_items")
 """What `catalogue list` knows, in its order."""
@@ -46,13 +52,14 @@ def list_command(kind: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="The whole entry, defaults included, as JSON.")
 def show(name: str, as_json: bool) -> None:
-    """Show one entry by id (or a scenario by its alias)."""
-    table, entry = find(_program().catalogue, name)
+    """Show one entry: by id, a scenario by its alias too, a feed by its number, sub-items as 2.2 and tasks as 2."""
+    declared = _program().catalogue
+    table, entry = find(declared, name)
     if as_json:
-        _print_json({"kind": table, **entry.model_dump(mode="json", by_alias=True)})
+        _print_json({"kind": table, **_as_json(declared, entry)})
         return
-    click.echo(click.style(f"{table} {name}", bold=True))
-    for line in _lines(entry.model_dump(mode="json", by_alias=True, exclude_defaults=True), 1):
+    click.echo(click.style(f"{table} {entry.id}", bold=True))
+    for line in _as_lines(declared, entry):
         click.echo(line)
 
 
@@ -86,21 +93,24 @@ def ids(program: Program) -> dict[str, list[str]]:
         "indicators": list(declared.indicators),
         "rules": [one.id for one in declared.indicators.values() if one.alert],
         "scenarios": list(declared.scenarios),
-        "sub_items": sorted({one.sub_item for one in declared.indicators.values()}),
+        "sub_items": list(declared.sub_items),
     }
 
 
-def find(declared: Catalogue, name: str) -> tuple[str, Entry]:
-    """The kind and the entry of that id or alias. Raises CatalogueError that names the nearest known one."""
-    tables: dict[str, Mapping[str, Entry]] = {
+def find(declared: Catalogue, name: str) -> tuple[str, AnyEntry]:
+    """The kind and the entry of that id, alias or number. Raises CatalogueError that names the nearest known one."""
+    tables: dict[str, Mapping[str, AnyEntry]] = {
         "city": declared.cities,
         "group": declared.groups,
-        "feed": declared.feeds,
+        "feed": {**declared.feeds, **{feed.number: feed for feed in declared.feeds.values() if feed.number}},
         "indicator": declared.indicators,
         "scenario": {
             **declared.scenarios,
             **{scenario.alias: scenario for scenario in declared.scenarios.values()},
         },
+        "sub_item": declared.sub_items,
+        "task": declared.tasks,
+        "card": declared.cards,
     }
     for table, entries in tables.items():
         if name in entries:
@@ -108,6 +118,25 @@ def find(declared: Catalogue, name: str) -> tuple[str, Entry]:
     near = get_close_matches(name, [id_ for entries in tables.values() for id_ in entries], 1)
     remedy = f"did you mean {near[0]!r}?" if near else "`pearlstream catalogue list` shows what there is"
     raise CatalogueError(f"nothing is declared as {name!r}", remedy=remedy)
+
+
+def _as_json(declared: Catalogue, entry: AnyEntry) -> dict[str, Any]:
+    if isinstance(entry, SubItem):
+        return sub_item_json(declared, entry)
+    if isinstance(entry, Task):
+        return task_json(declared, entry)
+    dumped: dict[str, Any] = entry.model_dump(mode="json", by_alias=True)
+    if isinstance(entry, Card):  # its own `kind` would hide that it is a card
+        dumped["card_kind"] = dumped.pop("kind")
+    return dumped
+
+
+def _as_lines(declared: Catalogue, entry: AnyEntry) -> Iterator[str]:
+    if isinstance(entry, SubItem):
+        return sub_item_lines(declared, entry)
+    if isinstance(entry, Task):
+        return task_lines(declared, entry)
+    return _lines(entry.model_dump(mode="json", by_alias=True, exclude_defaults=True), 1)
 
 
 def _program(more: tuple[Path, ...] = ()) -> Program:
@@ -122,13 +151,14 @@ def _titles(declared: Catalogue) -> dict[str, str]:
     """What stands beside an id in the list."""
     titles: dict[str, str] = {}
     for entries in (declared.cities, declared.feeds, declared.scenarios):
-        titles |= {id_: f"{entry.name.en} {entry.name.zh}" for id_, entry in entries.items()}
+        titles |= {id_: title(entry.name) for id_, entry in entries.items()}
     titles |= {
-        id_: f"{one.name.en} {one.name.zh} ({f'{one.unit}, ' if one.unit else ''}sub-item {one.sub_item})"
+        id_: f"{title(one.name)} ({f'{one.unit}, ' if one.unit else ''}sub-item {one.sub_item})"
         for id_, one in declared.indicators.items()
     }
-    for one in declared.indicators.values():
-        titles[one.sub_item] = ", ".join(i.id for i in declared.indicators.values() if i.sub_item == one.sub_item)
+    for item in declared.sub_items.values():
+        spoken = ", ".join(one.id for one in indicators_of(declared, item.id))
+        titles[item.id] = f"{title(item.name)}{f' ({spoken})' if spoken else ''}"
     return titles
 
 

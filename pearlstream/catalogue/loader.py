@@ -14,17 +14,22 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from pearlstream.catalogue.models import City, Entry, Feed, Group, Indicator, Scenario
+from pearlstream.catalogue.bases import Ordinary
+from pearlstream.catalogue.indicator import Indicator
+from pearlstream.catalogue.models import Card, City, Entry, Feed, Group, SubItem, Task
+from pearlstream.catalogue.scenario import Scenario
 from pearlstream.errors import CatalogueError
 
 SHIPPED = Path(__file__).parent
 """Folder of the catalogue that comes with the package."""
 
 FOLDERS: Mapping[str, Mapping[str, type[Entry]]] = {
+    "plan": {"task": Task, "sub_item": SubItem, "card": Card},
     "cities": {"city": City, "group": Group},
     "feeds": {"feed": Feed},
     "indicators": {"indicator": Indicator},
     "scenarios": {"scenario": Scenario},
+    "bases": {"base": Ordinary},
 }
 """Folder name -> table name -> what one table declares."""
 

@@ -1,14 +1,16 @@
 """What `[feed.simulate]` can declare: the statistical shape of a feed, from which the simulator makes readings.
 
 A feed is simulated by *quantities*, computed for each reading in the order of their declaration; each may use
-those before it, the device's constants (`device`, among them its static fields) and `span_s`, the seconds
-since the device's last report. A quantity with the name of a field is what the field reports; any other is
-latent, and is there for formulas and for scenarios to act on. `catalogue.simulation_check` proves that all names
-and terms fit together.
+those before it, the device's constants (`device`, among them its static fields), `span_s` (seconds since the
+device's last report), `turn` (number of the cadence, counted from the epoch), `hour` and `dow` (hour of the day and
+day of the week on the city's clock, Monday is 1). A quantity with the name of a field is what the field reports; any
+other is latent, and is there for formulas and for scenarios to act on. `catalogue.simulation_check` proves that all
+names and terms fit together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -68,11 +70,12 @@ class Constant(Entry):
 
     All are spread over the devices of each city by quota rather than by lot, so that a small fleet looks like
     a large one. choice: `weights` by word or number. by: `values` by the value of another constant. lognormal:
-    `median`, `sigma`. uniform: `low` to `high`. site: one text per site.
+    `median`, `sigma`. uniform: `low` to `high`. site: one text per site. populace: `total` shared out over cities by
+    population^`exponent`, and within a city evenly over its devices. given: what the roster says.
     `spread`: sigma of a lognormal factor (kind by). `per = "site"`: the same for all devices of a site.
     """
 
-    kind: Literal["choice", "by", "lognormal", "uniform", "share", "site"]
+    kind: Literal["choice", "by", "lognormal", "uniform", "share", "site", "populace", "given"]
     per: Literal["device", "site"] = "device"
     weights: Words = Field(default_factory=dict)
     of: Identifier = ""
@@ -83,6 +86,8 @@ class Constant(Entry):
     low: float = 0.0
     high: float = 1.0
     share: Share = 0.5
+    total: float = 1.0
+    exponent: float = 1.1
     min: float | None = None
     max: float | None = None
     decimals: int = Field(1, ge=0, le=6)
@@ -105,6 +110,81 @@ class Quantity(Entry):
     name: Identifier
     min: float | None = None
     max: float | None = None
+
+
+class Events(Quantity):
+    """How many events a source emits with this report: a count with mean `mean` (a term), over-dispersed by `k`.
+
+    What is declared after it is computed for each event, what is before for each report; a feed has at most one.
+    Events are spread over the time since the last report, and each has a `seq` of its own. An effect on this
+    quantity acts on the mean.
+    """
+
+    kind: Literal["events"]
+    mean: str
+    k: Positive | None = 15.0
+
+
+class Pick(Quantity):
+    """One word by lot. `weights`: a number or a term by word; `own`: a weight besides for the source's own city.
+
+    `of = "cities"`: the words are the codes of the catalogue's cities; `others` is the weight of all those together
+    that have none of their own, shared out among them by population^`exponent`.
+    """
+
+    kind: Literal["pick"]
+    of: Literal["words", "cities"] = "words"
+    weights: dict[str, float | str] = Field(default_factory=dict)
+    own: float | str = 0.0
+    others: float = Field(0.0, ge=0)
+    exponent: float = 1.1
+
+
+class Chance(Quantity):
+    """True with probability `p` (a term)."""
+
+    kind: Literal["chance"]
+    p: str
+
+
+class Draw(Quantity):
+    """A number by lot. lognormal: `scale` (a term) is the median, `sigma` the width; normal: mean and deviation;
+    exponential: the mean; gamma: the mean, with shape `k`; uniform: 0 to `scale`; rayleigh: the mode."""
+
+    kind: Literal["draw"]
+    dist: Literal["lognormal", "normal", "exponential", "gamma", "uniform", "rayleigh"]
+    scale: str
+    sigma: float = Field(0.5, ge=0)
+    k: Positive = 1.0
+
+
+class Serial(Quantity):
+    """A whole number that names one thing (an order, a case): random, 48 bits, no two alike in practice."""
+
+    kind: Literal["serial"]
+
+
+class Queue(Quantity):
+    """A queue: q' = max(0, q + `arrivals` - `capacity`), both terms per report (Lindley's recursion, 1952).
+
+    Its terms and those after it also see `<name>_before`, the length before this report.
+    """
+
+    kind: Literal["queue"]
+    arrivals: str
+    capacity: str
+
+
+class Accrue(Quantity):
+    """What adds up until it is taken away: x' = x + `add` per report, and 0 where `reset` (a condition) holds.
+
+    `first`: it begins anywhere between 0 and this. Its terms and those after it also see `<name>_before`.
+    """
+
+    kind: Literal["accrue"]
+    add: str
+    reset: str = "false"
+    first: float = Field(0.0, ge=0)
 
 
 class Level(Quantity):
@@ -160,17 +240,19 @@ class Pieces(Quantity):
 
 
 class Stay(Entry):
-    """How long a state lasts, and what follows: exponential with `mean_s`, or lognormal with `median_s`, `sigma`."""
+    """How long a state lasts, and what follows: exponential with `mean_s`, lognormal with `median_s` and `sigma`, or
+    exactly `fixed_s`. `next`: weight of each follower, a number or a term over what is computed before."""
 
     mean_s: Positive | None = None
+    fixed_s: Positive | None = None
     median_s: Positive | None = None
     sigma: float = Field(0.0, ge=0)
-    next: Words
+    next: dict[str, float | str] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _one(self) -> Stay:
-        if (self.mean_s is None) == (self.median_s is None):
-            raise ValueError("a state lasts either `mean_s` or `median_s`")
+        if sum(given is not None for given in (self.mean_s, self.median_s, self.fixed_s)) != 1:
+            raise ValueError("a state lasts one of `mean_s`, `median_s`, `fixed_s`")
         return self
 
 
@@ -189,7 +271,10 @@ class States(Quantity):
     override: Identifier = ""
 
 
-AnyQuantity = Annotated[Level | Formula | Poisson | Binomial | Pieces | States, Field(discriminator="kind")]
+AnyQuantity = Annotated[
+    Level | Formula | Poisson | Binomial | Pieces | States | Events | Pick | Chance | Draw | Serial | Queue | Accrue,
+    Field(discriminator="kind"),
+]
 
 
 # ---------------------------------------------------------------- faults
@@ -240,20 +325,70 @@ class DeviceClock(Entry):
     wrong: Share = 0.002
 
 
+class Sensor(Entry):
+    """How sensors fail. Rates are per device; every episode has its label on `truth.labels`.
+
+    outlier: a share of samples jumps by 5 to 15 times the field's ordinary noise, for 1 to 3 samples. stuck: episodes
+    a device-day in which a value stands still, lognormal. drift: a share of devices gains or loses since it was
+    calibrated, by -0.5 to 1 times `drift_per_month`. dropout: episodes a device-day of silence; the device goes on
+    sampling and counting. dead: devices that are silent for the whole run. unit: devices that report ten times or a
+    tenth of the value, on any day. reset: counters that start again (`seq` at 0), a device-day. calibration: all
+    fields at zero, then at `calibration_span` of their range.
+    `fields`: which fields these faults touch (empty: every float field that is simulated). An outlier, a stuck value
+    or a wrong unit befalls one of them, drift and calibration all. `drift_where`, `calibration_where`: conditions on
+    devices (empty: all of them).
+    """
+
+    fields: tuple[Identifier, ...] = ()
+    outlier: Share = 0.0005
+    stuck_per_day: float = Field(0.004, ge=0)
+    stuck_median_h: Positive = 3.0
+    drift: Share = 0.0
+    drift_per_month: float = 0.02
+    drift_where: str = ""
+    dropout_per_day: float = Field(0.02, ge=0)
+    dropout_median_min: Positive = 40.0
+    dead: Share = 0.0
+    unit: Share = 0.001
+    reset_per_day: float = Field(0.0, ge=0)
+    calibration: bool = Field(False, description="30 min of zero and span values at 02:00 every third day")
+    calibration_where: str = ""
+    calibration_span: Share = 0.2
+
+
 class Faults(Entry):
     """What goes wrong between a device and the log when nothing special happens."""
 
     network: Network = Network()
     outage: Outage = Outage()
     clock: DeviceClock = DeviceClock()
+    sensor: Sensor = Sensor()
+
+
+class Roster(Entry):
+    """Devices that are named one by one, because each is a piece of infrastructure: never scaled, never sampled.
+
+    `values`: their constants. `count`: so many alike.
+    """
+
+    city: str
+    count: int = Field(1, ge=1)
+    zone: Identifier = "core"
+    values: dict[Identifier, float | bool | str] = Field(default_factory=dict)
 
 
 class Simulate(Entry):
-    """The table `[feed.simulate]`."""
+    """The table `[feed.simulate]`.
+
+    `roster`: the fleet, device by device, instead of a number of alike ones. `silent`: a condition; a report for
+    which it holds is not sent (and owes nothing: the feed emits events).
+    """
 
     profile: dict[Identifier, Profile] = Field(default_factory=dict)
     device: dict[Identifier, Constant] = Field(default_factory=dict)
+    roster: tuple[Roster, ...] = ()
     quantity: tuple[AnyQuantity, ...] = Field(min_length=1)
+    silent: str = ""
     faults: Faults = Faults()
 
 
@@ -270,6 +405,25 @@ def simulation_of(feed: Feed) -> Simulate | None:
             f"feed {feed.id}: simulate.{keys}: {first['msg'].removeprefix('Value error, ')}",
             remedy="see `pearlstream.catalogue.simulation` for what can be declared",
         ) from None
+
+
+def picked_words(feed: Feed, quantity: Pick, cities: Sequence[str]) -> tuple[str, ...]:
+    """The words that a pick chooses from: the field's own, or all cities and whatever else has a weight."""
+    if quantity.of == "cities":
+        return tuple(dict.fromkeys([*cities, *quantity.weights]))
+    field = feed.fields.get(quantity.name)
+    return field.values if field is not None and field.values else tuple(quantity.weights)
+
+
+def given_type(feed: Feed, shape: Simulate, name: str) -> Literal["bool", "float", "text"]:
+    """What a constant of kind `given` holds: what its field holds, else what the roster's values are."""
+    spec = feed.static.get(name) or feed.fields.get(name)
+    if spec is not None:
+        return spec.type if spec.type in ("bool", "float", "text") else "float" if spec.type == "int" else "text"
+    values = [entry.values[name] for entry in shape.roster if name in entry.values]
+    if any(isinstance(value, str) for value in values):
+        return "text"
+    return "bool" if values and all(isinstance(value, bool) for value in values) else "float"
 
 
 def words_of(feed: Feed, quantity: States) -> tuple[str, ...]:

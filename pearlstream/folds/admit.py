@@ -1,7 +1,8 @@
 """The stage `admit`: from the outside world to clean readings, and to partials.
 
 Reads `readings`; writes exactly one `accepted` record per frame, one `rollups` record per tick (or per
-100 000 readings), and to `quarantine` what cannot be used. Total over arbitrary bytes.
+100 000 readings) with a `crossings` record beside it that holds what crosses cities, and to `quarantine` what cannot
+be used. Total over arbitrary bytes.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ class Admit:
     """The fold. `partitions`: how many the log has (0: one holds every city, places are not checked)."""
 
     name = "admit"
-    version = 1
+    version = 2
     source = "readings"
-    targets: tuple[str, ...] = ("accepted", "rollups", "quarantine")
+    targets: tuple[str, ...] = ("accepted", "rollups", "crossings", "quarantine")
 
     def __init__(self, program: Program, book: RegistryBook, partitions: int = 0) -> None:
         self.program = program
@@ -91,7 +92,8 @@ class Admit:
         return state
 
     def _table(self, feed: str) -> DeviceTable:
-        return DeviceTable(tuple(s * 1000 for s in self.program.feeds[feed].pane_lengths_s))
+        program = self.program.feeds[feed]
+        return DeviceTable.of(program.feed, program.pane_lengths_s)
 
     def settled(self, state: AdmitState) -> bool:
         """True when no reading waits for its rollup."""
@@ -149,9 +151,11 @@ class Admit:
             feed: measured_rows(g, state.devices[feed], self._statics(state, feed, registry))
             for feed, g in gathered.items()
         }
-        state.waiting, values = close_cuts(self.program.feeds, state.waiting, fresh, len(cuts))
+        state.waiting, values = close_cuts(self.program, state.waiting, fresh, len(cuts))
         outputs = [output for item in batch.items for output in self._frame_outputs(state, item, gathered)]
-        outputs += [self._rollup(state, cut, value) for cut, value in zip(cuts, values, strict=True)]
+        for cut, value in zip(cuts, values, strict=True):
+            outputs.append(self._closed(state, cut, "rollups", value.rollup))
+            outputs.append(self._closed(state, cut, "crossings", value.crossing))
         if state.registry != before:
             self._enlist(state, self.book.at(state.registry))
         return sorted(outputs, key=lambda output: output.upto)
@@ -245,15 +249,15 @@ class Admit:
             state.marks[target] = upto
         return str(position)
 
-    def _rollup(self, state: AdmitState, cut: Cut, value: bytes) -> Output:
+    def _closed(self, state: AdmitState, cut: Cut, target: str, value: bytes) -> Output:
         headers: dict[str, str | int] = {
-            "from": self._position(state, "rollups", cut.upto),
+            "from": self._position(state, target, cut.upto),
             "clock": cut.clock,
             "registry": cut.registry,
             "sim": int(cut.sim),
             "fold": f"{self.name}@{self.version}",
         }
-        return Output("rollups", None, value, headers_of(headers), cut.upto)
+        return Output(target, None, value, headers_of(headers), cut.upto)
 
     def _frame_outputs(self, state: AdmitState, item: Item, gathered: Mapping[str, Gathered]) -> list[Output]:
         frame = item.frame

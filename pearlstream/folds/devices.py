@@ -6,14 +6,16 @@ passes over a batch; only devices with a gap, a repeat or a restart in the batch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pearlstream.catalogue.models import Feed
 from pearlstream.folds.ranges import Ranges, Seen
+from pearlstream.folds.watch import Watch
 
 DAY_MS = 86_400_000
 MAX_REPEATS_IN_A_ROW = 50
@@ -78,6 +80,12 @@ class DeviceTable:
     pane_top: list[Ints] = field(default_factory=list)
     pane_base: list[Ints] = field(default_factory=list)
     pane_gaps: list[dict[int, Ranges]] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
+
+    @classmethod
+    def of(cls, feed: Feed, pane_lengths_s: Sequence[int]) -> DeviceTable:
+        """The table of a feed before anything has been met."""
+        return cls(tuple(s * 1000 for s in pane_lengths_s), watch=Watch.of(feed))
 
     def __post_init__(self) -> None:
         if not self.pane_top:
@@ -108,6 +116,7 @@ class DeviceTable:
             self.run = _grown(self.run, size, 0)
             self.pane_top = [_grown(column, size, -1) for column in self.pane_top]
             self.pane_base = [_grown(column, size, 0) for column in self.pane_base]
+            self.watch.grow(len(self.top))
 
     def identify(
         self, rows: Ints, seq: Ints, ts: Ints, clock: Ints, boots: Sequence[str | None] | None = None
@@ -133,17 +142,30 @@ class DeviceTable:
         plain = ~special
         np.maximum.at(self.top, rows[plain], seq[plain])
         np.maximum.at(self.ts_top, rows[plain], ts[plain])
-        for at in np.flatnonzero(special):
-            row, number_, ts_, clock_ = int(rows[at]), int(seq[at]), int(ts[at]), int(clock[at])
-            unbroken[at] = number_ == self.top[row] + 1 and self.top[row] >= 0
-            boot = boots[int(at)] if boots is not None else None
-            if number_ < 0:
-                verdict[at] = self._by_time(row, ts_, clock_)
-            elif boot is not None:
-                verdict[at], runs[at] = self._by_boot(row, number_, ts_, clock_, boot)
-            else:
-                verdict[at], runs[at] = self._by_seq(row, number_, ts_, clock_)
+        for start, stop in _stretches(odd | first, special[order]):
+            for place in range(start, stop):
+                at = int(order[place])
+                row, number_, ts_, clock_ = int(rows[at]), int(seq[at]), int(ts[at]), int(clock[at])
+                unbroken[at] = number_ == self.top[row] + 1 and self.top[row] >= 0
+                boot = boots[at] if boots is not None else None
+                if number_ < 0:
+                    verdict[at] = self._by_time(row, ts_, clock_)
+                elif boot is not None:
+                    verdict[at], runs[at] = self._by_boot(row, number_, ts_, clock_, boot)
+                else:
+                    verdict[at], runs[at] = self._by_seq(row, number_, ts_, clock_)
+                if self._leads(row, number_, ts_):
+                    runs[order[place:stop]] = self.run[row]
+                    self.top[row], self.ts_top[row] = number[stop - 1], when[stop - 1]
+                    break
         return Identity(verdict, runs, unbroken)
+
+    def _leads(self, row: int, seq: int, ts: int) -> bool:
+        """Whether this reading is the newest in every way, so that those that follow on it are plainly new."""
+        if self.top[row] != seq or self.ts_top[row] != ts:
+            return False
+        state = self.irregular.get(row)
+        return state is None or all(old.until_ms <= ts for old in state.old)
 
     def _by_seq(self, row: int, seq: int, ts: int, clock: int) -> tuple[int, int]:
         state = self._state(row)
@@ -222,14 +244,19 @@ class DeviceTable:
         base[rows[order][contact]] = pane[contact]
         plain = ~special
         np.maximum.at(top, rows[plain], panes[plain])
-        for at in np.flatnonzero(special):
-            row = int(rows[at])
-            seen = gaps.get(row)
-            if seen is None:
-                seen = gaps[row] = _ranges(int(top[row]), int(base[row]))
-            seen.top = max(seen.top, int(top[row]))
-            first[at] = seen.take(int(panes[at])) == Seen.NEW
-            top[row] = seen.top
+        for start, stop in _stretches(odd | head, special[order]):
+            for place in range(start, stop):
+                at = int(order[place])
+                row = int(rows[at])
+                seen = gaps.get(row)
+                if seen is None:
+                    seen = gaps[row] = _ranges(int(top[row]), int(base[row]))
+                seen.top = max(seen.top, int(top[row]))
+                first[at] = seen.take(int(panes[at])) == Seen.NEW
+                top[row] = seen.top
+                if top[row] == panes[at]:
+                    top[row] = pane[stop - 1]  # the rest follows pane by pane, and is marked above
+                    break
         return first
 
 
@@ -241,6 +268,18 @@ def _in_device_order(rows: Ints, numbers: Ints, top: Ints) -> tuple[Ints, NDArra
     first[1:] = device[1:] != device[:-1]
     before = np.where(first, top[device], np.roll(numbers[order], 1))
     return order, first, before
+
+
+def _stretches(breaks: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Of rows in device order: where each stretch in which a row follows on the one before begins and ends.
+
+    `breaks`: rows that begin one; only stretches of `wanted` rows are given. One row decides for its stretch, so
+    that a gap in an hour of readings costs two looks and not one at every reading.
+    """
+    starts = np.flatnonzero(breaks)
+    ends = np.append(starts[1:], len(breaks))
+    some = wanted[starts]
+    return zip(starts[some].tolist(), ends[some].tolist(), strict=True)
 
 
 def _ranges(top: int, base: int) -> Ranges:

@@ -35,6 +35,7 @@ def pack_table(table: DeviceTable) -> tuple[dict[str, Any], Columns]:
     }
     columns |= {f"pane_top{i}": column[:size] for i, column in enumerate(table.pane_top)}
     columns |= {f"pane_base{i}": column[:size] for i, column in enumerate(table.pane_base)}
+    columns |= {f"watch/{name}": column for name, column in table.watch.pack(size).items()}
     return meta, columns
 
 
@@ -63,6 +64,8 @@ def unpack_table(table: DeviceTable, meta: Mapping[str, Any], columns: Columns) 
     }
     table.stamps = {int(row): set(seen) for row, seen in meta["stamps"].items()}
     table.pane_gaps = [{int(row): _read(r) for row, r in gaps.items()} for gaps in meta["pane_gaps"]]
+    table.watch.unpack({name[6:]: column for name, column in columns.items() if name.startswith("watch/")})
+    table.watch.grow(size)
     return table
 
 

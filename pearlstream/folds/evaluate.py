@@ -1,13 +1,13 @@
-"""One indicator, one city, one window: from merged measures to rows. Here happens the one division."""
+"""One indicator, one city or group of cities, one window: from merged measures to rows. Here is the one division."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from pearlstream.folds.fleet import NOBODY, Fleet, Members, Owed
-from pearlstream.folds.windows import Merged, Store
+from pearlstream.folds.windows import Merged, Series, Store
 from pearlstream.formula import Histogram, Value
 from pearlstream.measures import MeasureKind, parse_dims
 from pearlstream.program import IndicatorProgram, MeasureRef, ReductionProgram
@@ -38,10 +38,28 @@ def _narrowed(text: str, names: tuple[str, ...]) -> str:
     return ",".join(pair for pair in text.split(",") if pair.split("=", 1)[0] in names) if text and names else ""
 
 
-class Evaluator:
-    """Evaluates one program in one city over one window ending at `end_ms`."""
+BaseOf = Callable[[str, str, str, int], float | None]
+"""What is ordinary per unit of `per`: by indicator, name of the base, city, start of the window in ms."""
 
-    def __init__(self, program: IndicatorProgram, store: Store, city: str, population: int, fleet: Fleet) -> None:
+
+class Evaluator:
+    """Evaluates one program over one window ending at `end_ms`, in one city or, as one row, in several `cities`.
+
+    `city`: what stands in the row as its city; `population` and `fleet`: those of all the cities together.
+    """
+
+    def __init__(
+        self,
+        program: IndicatorProgram,
+        store: Store,
+        city: str,
+        population: int,
+        fleet: Fleet,
+        base_of: BaseOf | None = None,
+        cities: Sequence[str] = (),
+    ) -> None:
+        self.cities = tuple(cities) or (city,)
+        self.base_of = base_of
         self.program = program
         self.store = store
         self.city = city
@@ -62,7 +80,7 @@ class Evaluator:
             return
         groups = {group for group, members in self.fleet.by_dims.items() if members.owed(start, 1).devices}
         for ref in self.program.measures.values():
-            for dims, series in self.store.of(self.city, ref.measure).items():
+            for _, dims, series in self._series(ref):
                 if any(g in series.grains for g in range(start, end_ms, self.program.hop_ms)):
                     groups.add(_narrowed(dims, self.names))
         for group in sorted(groups):
@@ -74,16 +92,22 @@ class Evaluator:
         program = self.program
         owed = members.owed(start, self.elapsed_ms)
         merged = {name: self._merged(ref, group, start, program.length_ms) for name, ref in program.measures.items()}
-        received = self._merged(program.coverage, group, start, program.length_ms).rows
+        if program.coverage is not None:
+            received = self._merged(program.coverage, group, start, program.length_ms).rows
+        else:
+            received = sum(one.rows for one in merged.values())
         values: dict[str, Value] = {}
         for name, ref in program.measures.items():
             values[name], values[f"{name}_n"] = _value(ref, merged[name]), merged[name].rows
         for reduction in program.reductions:
             values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
         values |= self._given(owed)
-        coverage = None if owed.samples is None else min(1.0, received / owed.samples)
+        bases = {name: self._base(name, start, members, owed) for name in program.bases}
+        values |= {f"base_{name}": base for name, base in bases.items()}
+        gated = program.coverage is not None
+        coverage = min(1.0, received / owed.samples) if gated and owed.samples is not None else None
         value = program.formula.evaluate(values)
-        if coverage is None or coverage < program.indicator.min_coverage:
+        if gated and (coverage is None or coverage < program.indicator.min_coverage):
             value = None
         ratio = program.formula.ratio()
         pair = [merged[name].value if name in merged else None for name in ratio] if ratio else [None, None]
@@ -91,12 +115,25 @@ class Evaluator:
         return Row(
             dims=",".join(sorted(filter(None, (*program.dims_prefix.split(","), *dims.split(","))))),
             value=value,
-            state=self._state(value),
+            state=self._state(value, bases.get("value")),
             coverage=coverage,
             n=received,
             numerator=pair[0] if both else None,
             denominator=pair[1] if both else None,
         )
+
+    def smoothed(self, row: Row, before: float | None) -> Row:
+        """The row with the mean that follows on `before` in place of its own value.
+
+        A filter of first order, m' = m + (value - m) * hop / (hop + smooth_s): plain arithmetic, so the same on every
+        machine. A window without a value says nothing and leaves the mean as it is.
+        """
+        span_s = self.program.indicator.smooth_s
+        if span_s is None or row.value is None or before is None:
+            return row
+        hop_s = self.program.indicator.window.hop_s
+        value = before + (row.value - before) * hop_s / (hop_s + span_s)
+        return row._replace(value=value, state=self._state(value, None))
 
     def _given(self, owed: Owed) -> dict[str, Value]:
         return {
@@ -104,14 +141,19 @@ class Evaluator:
             "devices": owed.devices or None,
             "panes": max(1, self.elapsed_ms // self.program.pane_ms),
             "population": self.population,
-            "base": None,
         }
+
+    def _series(self, ref: MeasureRef) -> Iterator[tuple[str, str, Series]]:
+        """The series of a measure, each with its city and its dimensions."""
+        for city in self.cities:
+            for dims, series in self.store.of(city, ref.measure).items():
+                yield city, dims, series
 
     def _merged(self, ref: MeasureRef, group: str | None, start: int, length: int) -> Merged:
         """A measure over a stretch of time, all of its finer dimensions taken together."""
         total = Merged()
         grains = range(start, start + length, self.program.hop_ms)
-        for dims, series in self.store.of(self.city, ref.measure).items():
+        for _, dims, series in self._series(ref):
             if group is None or _narrowed(dims, self.names) == group:
                 _merge_into(total, ref.kind, series.over(grains))
         return total
@@ -120,18 +162,18 @@ class Evaluator:
         """A reduction's value: first per member, then over those that have enough samples."""
         each, over = reduction.declared.each, reduction.declared.over
         grains = range(end - reduction.span_ms, end, self.program.hop_ms)
-        by_member: dict[str, dict[str, Merged]] = {}
+        by_member: dict[tuple[str, str], dict[str, Merged]] = {}
         for name in reduction.measures:
             ref = self.program.measures[name]
-            for dims, series in self.store.of(self.city, ref.measure).items():
+            for city, dims, series in self._series(ref):
                 if group is None or _narrowed(dims, self.names) == group:
                     merged = series.over(grains)
                     if merged is not None:
-                        found = by_member.setdefault(_dims(dims).get(each, ""), {})
+                        found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
                         _merge_into(found.setdefault(name, Merged()), ref.kind, merged)
         results = []
         for member in sorted(by_member):
-            members = self.fleet.by_member.get((each, group or "", member), NOBODY)
+            members = self.fleet.by_member.get((each, group or "", *member), NOBODY)
             value = self._member(reduction, by_member[member], members.owed(end - 1, reduction.span_ms))
             if value is not None:
                 results.append(value)
@@ -154,16 +196,29 @@ class Evaluator:
                 return None
         return reduction.formula.evaluate(values)
 
-    def _state(self, value: float | None) -> str:
+    def _base(self, name: str, start: int, members: Members, owed: Owed) -> float | None:
+        """What is ordinary for the fleet in service."""
+        base = self.program.bases[name]
+        if self.base_of is None:
+            return None
+        ordinary = self.base_of(self.program.indicator.id, name, self.city, start)
+        if ordinary is None or base.declared.per == "one":
+            return ordinary
+        if base.units:
+            units = members.total(base.units, start)
+            return None if units is None else ordinary * units
+        return ordinary * owed.devices
+
+    def _state(self, value: float | None, base: float | None) -> str:
         if value is None:
             return NODATA
         alert = self.program.indicator.alert
         if alert is None:
             return OK
         pair = alert.for_city(self.city)
-        if pair.raise_.met(value):
+        if pair.raise_.met(value, base):
             return RAISED
-        return OK if pair.clear.met(value) else WATCH
+        return OK if pair.clear.met(value, base) else WATCH
 
 
 def _merge_into(total: Merged, kind: MeasureKind, part: Merged | None) -> None:

@@ -6,7 +6,7 @@ frame: it lays the frames of a batch end to end, judges all rows at once, and cu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from pearlstream.folds.devices import FORGOTTEN, RESTART, SUSPECT, DeviceTable, 
 from pearlstream.folds.rollup import CUT, code_column, time_columns
 from pearlstream.frame import Decoded, bad_ids
 from pearlstream.program import FeedProgram
+from pearlstream.quality import COLUMNS as QUALITY_COLUMNS
 from pearlstream.quality import Quality
 from pearlstream.registry import Registry, static_type
 
@@ -46,21 +47,28 @@ class Item:
 
 @dataclass
 class Gathered:
-    """All rows of one feed in the batch, with the verdict on each."""
+    """All rows of one feed in the batch, with the verdict on each.
+
+    Made by `gather` out of frames, or by `pearlstream.folds.direct` out of readings that never were frames: those
+    have no `items`, and their `device` (row in the device table), `places` and `cuts` are known beforehand.
+    """
 
     program: FeedProgram
     items: list[Item]
-    table: Any
     ts: Ints
     seq: Ints
     clock: Ints
     offset_ms: Ints
     verdicts: Verdicts
+    fields: dict[str, pl.Series]
+    """The measured fields on their grids."""
     device: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    places: pl.Series | None = None
+    """City codes."""
+    cuts: Ints | None = None
     repeat: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
     run: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     late: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
-    fields: dict[str, pl.Series] = field(default_factory=dict)
 
     @property
     def kept(self) -> NDArray[np.bool_]:
@@ -97,7 +105,14 @@ def gather(program: FeedProgram, items: Sequence[Item], offsets_ms: dict[str, in
     large = (seq > 2**63 - 1) & seq_column.is_valid().to_numpy()
     verdicts.set_aside(large, "integer_range", f"{program.feed.id}/seq: above 2^63-1; start the sequence at 0")
     signed = np.where(seq > 2**63 - 1, -1, seq.astype(np.int64, copy=False))
-    return Gathered(program, list(items), table, ts, signed, clock, offset, verdicts)
+    fields = quantised(program, {name: _series(table[name]) for name in program.feed.fields})
+    return Gathered(program, list(items), ts, signed, clock, offset, verdicts, fields)
+
+
+def _series(column: Any) -> pl.Series:
+    series = pl.from_arrow(column)
+    assert isinstance(series, pl.Series)
+    return series
 
 
 def program_columns(program: FeedProgram) -> list[str]:
@@ -110,10 +125,10 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     feed = g.program.feed
     v = g.verdicts
     check_times(v, feed.id, g.ts, g.clock, g.offset_ms)
-    g.fields = quantised(g)
     numeric = {n: g.fields[n].to_numpy() for n, s in feed.fields.items() if s.type in ("float", "int")}
     check_ranges(v, feed.id, feed.fields, numeric)
-    _find_devices(g, devices)
+    if g.items:
+        _find_devices(g, devices)
     sound = np.flatnonzero(v.reason == 0)
     boots = _boots(g)
     named = [boots[at] for at in sound.tolist()] if boots is not None else None
@@ -137,7 +152,16 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     unbroken = np.zeros(v.rows, bool)
     unbroken[sound] = identity.unbroken
     flag_zone_behind(v, unbroken, g.ts, g.clock, g.offset_ms)
+    _watch(g, devices)
     g.late = (g.clock >= 0) & ((g.ts // PANE_MS + 1) * PANE_MS + feed.hold_s * 1000 < g.clock)
+
+
+def _watch(g: Gathered, devices: DeviceTable) -> None:
+    """Set the flags that need a device's past; only what is accepted becomes part of it."""
+    kept = np.flatnonzero(g.kept)
+    watch = devices.watch
+    columns = {name: g.fields[name].cast(pl.Float64).to_numpy()[kept] for name in watch.fields}
+    g.verdicts.qc[kept] |= watch.flags(g.device[kept], g.ts[kept], g.clock[kept], columns)
 
 
 def _boots(g: Gathered) -> list[str | None] | None:
@@ -151,12 +175,11 @@ def _boots(g: Gathered) -> list[str | None] | None:
     return boots if any(boots) else None
 
 
-def quantised(g: Gathered) -> dict[str, pl.Series]:
+def quantised(program: FeedProgram, raw: Mapping[str, pl.Series]) -> dict[str, pl.Series]:
     """The measured fields on their grids: floats are rounded to the declared decimals before anything is summed."""
     made: dict[str, pl.Series] = {}
-    for name, spec in g.program.feed.fields.items():
-        series = pl.from_arrow(g.table[name])
-        assert isinstance(series, pl.Series)
+    for name, spec in program.feed.fields.items():
+        series = raw[name]
         if spec.type == "float":
             scale = 10.0**spec.decimals
             values = np.floor(series.to_numpy() * scale + 0.5) / scale
@@ -168,11 +191,10 @@ def quantised(g: Gathered) -> dict[str, pl.Series]:
 def _find_devices(g: Gathered, devices: DeviceTable) -> None:
     """The row of every reading's device in the table; devices met for the first time are checked and added."""
     g.device = np.full(g.verdicts.rows, -1, np.int64)
-    names = g.table["device"]
     for item in g.items:
         assert item.frame is not None
         here = slice(item.start, item.stop)
-        own = names[here].to_pylist()
+        own = item.frame.batch.column("device").to_pylist()
         rows = devices.rows_of(item.frame.city, own)
         if (rows < 0).any():
             for flaw in bad_ids(g.program.feed, item.frame.batch, np.flatnonzero(rows < 0).tolist()):
@@ -188,15 +210,10 @@ def measured_rows(g: Gathered, devices: DeviceTable, statics: pl.DataFrame) -> p
     kept = np.flatnonzero(g.kept)
     names = g.program.columns
     feed = g.program.feed
-    cuts = np.empty(g.verdicts.rows, np.int64)
-    cities: list[pl.Series] = []
-    for item in g.items:
-        assert item.frame is not None
-        cuts[item.start : item.stop] = item.cut
-        cities.append(pl.repeat(item.frame.city, item.stop - item.start, eager=True))
+    places, cuts = _places_and_cuts(g)
     ts, clock, device = g.ts[kept], g.clock[kept], g.device[kept]
     columns: dict[str, pl.Series] = {
-        "city": pl.concat(cities).gather(kept) if cities else pl.Series([], dtype=pl.String),
+        "city": places.gather(kept),
         "ts": pl.Series(ts),
         "clock": pl.Series(np.where(clock < 0, ts, clock)),
         "late": pl.Series(g.late[kept]),
@@ -214,9 +231,24 @@ def measured_rows(g: Gathered, devices: DeviceTable, statics: pl.DataFrame) -> p
     for which, length in enumerate(g.program.pane_lengths_s):
         first = devices.first_in_pane(which, device, ts // (length * 1000))
         columns[f"first_in_pane_{length}"] = pl.Series(first)
+    for name in names & QUALITY_COLUMNS.keys():
+        columns[name] = pl.Series((g.verdicts.qc[kept] & np.uint32(QUALITY_COLUMNS[name])) != 0)
     for mask in g.program.masks:
         columns[f"unflagged_{mask}"] = pl.Series((g.verdicts.qc[kept] & np.uint32(mask)) == 0)
     return pl.DataFrame(columns)
+
+
+def _places_and_cuts(g: Gathered) -> tuple[pl.Series, Ints]:
+    """The city of every row, and the number of its cut."""
+    if g.places is not None and g.cuts is not None:
+        return g.places, g.cuts
+    cuts = np.empty(g.verdicts.rows, np.int64)
+    cities = [pl.Series([], dtype=pl.String)]
+    for item in g.items:
+        assert item.frame is not None
+        cuts[item.start : item.stop] = item.cut
+        cities.append(pl.repeat(item.frame.city, item.stop - item.start, eager=True))
+    return pl.concat(cities), cuts
 
 
 def static_columns(program: FeedProgram, devices: DeviceTable, registry: Registry) -> pl.DataFrame:

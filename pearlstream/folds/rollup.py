@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from pearlstream.frame import encode_compact
 from pearlstream.measures import PARTIAL, aggregate
-from pearlstream.program import FeedProgram
+from pearlstream.program import Program
 
 CUT = "cut"
 """Column that holds the number of the cut."""
@@ -45,17 +46,25 @@ class Open:
     rows: int = 0
 
 
+class Closed(NamedTuple):
+    """The partials of a complete cut, and those among them that the stage `cluster` needs, as Arrow streams of
+    `PARTIAL_ARROW`; empty bytes where there are none."""
+
+    rollup: bytes = b""
+    crossing: bytes = b""
+
+
 def close_cuts(
-    feeds: Mapping[str, FeedProgram], waiting: Open, fresh: Mapping[str, pl.DataFrame], closed: int
-) -> tuple[Open, list[bytes]]:
-    """Partials of the cuts 0..`closed`-1 as Arrow streams; what belongs to cut `closed` waits on.
+    program: Program, waiting: Open, fresh: Mapping[str, pl.DataFrame], closed: int
+) -> tuple[Open, list[Closed]]:
+    """Partials of the cuts 0..`closed`-1; what belongs to cut `closed` waits on.
 
     `fresh` holds the accepted readings of the batch by feed with the column `cut`; what waited belongs to
-    cut 0. The values are Arrow streams of `PARTIAL_ARROW`, empty bytes for a cut without readings.
+    cut 0.
     """
     kept: dict[str, list[pl.DataFrame]] = {}
     parts: list[pl.DataFrame] = []
-    for feed, program in feeds.items():
+    for feed, measured in program.feeds.items():
         pieces = [piece.with_columns(pl.lit(0, dtype=pl.Int64).alias(CUT)) for piece in waiting.frames.get(feed, [])]
         if feed in fresh:
             pieces.append(fresh[feed])
@@ -69,11 +78,13 @@ def close_cuts(
         if len(done) < len(rows):
             kept[feed] = [rows.filter(pl.col(CUT) >= closed)]
         if len(done):
-            parts.append(aggregate(done, program.specs, ("city", CUT)))
-    values = [b""] * closed
+            parts.append(aggregate(done, measured.specs, ("city", CUT)))
+    values = [Closed()] * closed
     if parts:
+        crosses = pl.col("measure").is_in(sorted({measure for _, measure in program.crossings}))
         for (cut,), part in pl.concat(parts).partition_by(CUT, as_dict=True, maintain_order=True).items():
-            values[int(cut)] = encode_partials(part)
+            crossing = part.filter(crosses)
+            values[int(cut)] = Closed(encode_partials(part), encode_partials(crossing) if len(crossing) else b"")
     return Open(kept, sum(len(piece) for pieces in kept.values() for piece in pieces)), values
 
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 from pearlstream.catalogue import Catalogue
 from pearlstream.fold import Fold, InProcess, Log, Output, Record
 from pearlstream.folds.admit import Admit
+from pearlstream.folds.cluster import Cluster
 from pearlstream.folds.indicate import Indicate
 from pearlstream.frame import ARROW, Tick, encode_arrow, frame_headers, tick_record
 from pearlstream.position import Source
@@ -96,8 +97,17 @@ class World:
         fold = Indicate(self.program, self.book, provisional=provisional)
         return run(fold, Source("rollups-1", 0), rollups.records, rng)
 
+    def cluster(self, rng: random.Random | None = None, *, provisional: bool = False) -> list[Output]:
+        """The outputs of `cluster` over the crossings of `admit`."""
+        crossings = Log()
+        for output in self.admit():
+            if output.target == "crossings":
+                crossings.append(output.key, output.value, output.headers)
+        fold = Cluster(self.program, self.book, provisional=provisional)
+        return run(fold, Source("crossings-1", 0), crossings.records, rng)
+
     def rows(self, **equal: Any) -> list[dict[str, Any]]:
-        """Settled and corrected indicator rows, in order, those with the given columns."""
+        """Settled and corrected rows of single cities, in order, those with the given columns."""
         rows = table(self.indicate()).to_dicts()
         return [row for row in rows if all(row[name] == value for name, value in equal.items())]
 

@@ -11,23 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from producers.options import Duration, ScenarioDelay, Speed
+from producers.options import FAULTS_HELP, Duration, ScenarioCommand, ScenarioDelay, Speed, at_option
 
 if TYPE_CHECKING:
     from producers.simulation import Played, Progress
     from producers.simulator.plan import Plan
 
 
-@click.command()
-@click.option(
-    "--scenario", "scenarios", multiple=True, type=ScenarioDelay(), help="SC02, or later: SC02+30m; repeatable."
-)
+@click.command(cls=ScenarioCommand)
+@click.option("--scenario", "scenarios", multiple=True, type=ScenarioDelay(), help="By id or alias; repeatable.")
+@at_option
 @click.option("--duration", type=Duration(), help="Event time to play: 90s, 15m, 2h. Default: until the scenarios end.")
 @click.option("--speed", type=Speed(), default="1", show_default=True, help="Event time per wall time; max: no limit.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides every random number.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second at speed 1: scales the fleet.")
 @click.option("--start", help="ISO time with offset, or now. Default: as the scenario says, else now.")
-@click.option("--faults", type=click.Choice(["default", "none"]), default="default", show_default=True)
+@click.option("--faults", metavar="none|default|FILE", default="default", show_default=True, help=FAULTS_HELP)
 @click.option("--encoding", type=click.Choice(["arrow", "json", "senml", "mixed"]), default="arrow", show_default=True)
 @click.option("--feed", "feeds", multiple=True, help="Only this feed; repeatable.")
 @click.option("--city", "cities", multiple=True, help="Only this city; repeatable.")
@@ -78,6 +77,7 @@ def plan_of(
     """The plan that the options ask for. Raises click.UsageError or CatalogueError saying what is wrong."""
     from dataclasses import replace
 
+    from producers.simulator.fault_tables import faults_of
     from producers.simulator.plan import instant_ms, make_plan
 
     live = start == "now" or (start is None and not scenarios)
@@ -97,7 +97,7 @@ def plan_of(
         duration_ms=duration,
         start_ms=start_ms,
         rate=rate,
-        faults=faults != "none",
+        faults=faults_of(faults, catalogue.feeds),
         encoding=encoding,
         live=live,
     )

@@ -7,21 +7,24 @@ say of each field what is seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pearlstream.catalogue.models import Effect, Envelope
-from producers.simulator.chance import Bools, Floats, Ints, key_of, quota
+from pearlstream.catalogue.models import Feed
+from pearlstream.catalogue.scenario import Effect, Envelope, Scenario
+from pearlstream.expression import parse_expression
+from producers.simulator.chance import Bools, Floats, Ints, hashed, key_of
 from producers.simulator.columns import Coded, Column
+from producers.simulator.drivers import MINUTE_MS, Drivers, known_of, numbers
 from producers.simulator.fleet import Fleet
-from producers.simulator.formula import compile_formula
+from producers.simulator.formula import Compiled, compile_formula
 from producers.simulator.plan import ScenarioAt
 from producers.simulator.profiles import smooth_step
-from producers.simulator.quantities import Reports
+from producers.simulator.reports import Reports
 
-MINUTE_MS = 60_000
+DAY_MIN = 1440.0
 
 
 def envelope_at(envelope: Envelope, minutes: Floats) -> Floats:
@@ -34,29 +37,66 @@ def envelope_at(envelope: Envelope, minutes: Floats) -> Floats:
     return strength
 
 
-def length_min(envelope: Envelope) -> float:
-    """Minutes from the scenario's start until the effect is over."""
-    return envelope.start + envelope.rise + envelope.hold + envelope.fall
+def spans_min(effect: Effect, scenario: Scenario) -> list[tuple[float, float]]:
+    """When the effect is on, in minutes from the scenario's start, before any lag: once, or once each day."""
+    length, envelope = scenario.length_s / 60, effect.envelope
+    if envelope is None:
+        return [(0.0, length)]
+    begin, lasts = envelope.start, envelope.rise + envelope.hold + envelope.fall
+    days = np.arange(0.0, max(length - begin, DAY_MIN), DAY_MIN) if effect.daily else np.zeros(1)
+    return [(begin + float(day), begin + float(day) + lasts) for day in days]
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much an effect does: a number, a term, or a word that is set."""
+
+    number: float = 0.0
+    term: Compiled | None = None
+    word: str = ""
+
+    def at(self, drivers: Drivers, reports: Reports) -> Floats | float:
+        """The number for each report, or for all of them."""
+        return self.number if self.term is None else numbers(self.term, drivers, reports)
+
+
+def amount_of(effect: Effect) -> Amount:
+    """What the effect's `amount` declares."""
+    if not isinstance(effect.amount, str):
+        return Amount(number=effect.amount)
+    tree = parse_expression(effect.amount, "term")
+    if tree.args.get("is_string"):
+        return Amount(word=str(tree.this))
+    return Amount(term=compile_formula(effect.amount))
 
 
 @dataclass(frozen=True)
 class Active:
-    """An effect laid over one fleet: the weight and the start (ms) of each device, and when anything happens."""
+    """An effect laid over one fleet: the weight and the start (ms) of each device, and when it is on.
+
+    `spans`: minutes from the start; `end_ms`: when an effect without envelope is over wherever it lags.
+    """
 
     effect: Effect
+    amount: Amount
+    drivers: Drivers
     weight: Floats
     start_ms: Ints
+    spans: tuple[tuple[float, float], ...]
     from_ms: int
     until_ms: int
+    end_ms: int
 
     def on(self, column: Column, reports: Reports) -> Column:
         """The column as the effect leaves it."""
-        lo, hi = reports.lo, reports.hi
-        if isinstance(column, Coded) or not self.touches(reports.at_ms):
+        if not self.touches(reports.at_ms):
             return column
-        minutes = (reports.at_ms - self.start_ms[lo:hi]) / MINUTE_MS
-        strength = envelope_at(self.effect.envelope, minutes) * self.weight[lo:hi]
-        amount = self.effect.amount
+        strength = self._strength(reports)
+        if self.amount.word:
+            return _put(column, strength >= 0.5, self.amount.word, reports.fleet.feed, self.effect.field)
+        if isinstance(column, Coded):
+            return column
+        amount = self.amount.at(self.drivers, reports)
         match self.effect.op:
             case "multiply":
                 return column * (1 + (amount - 1) * strength)
@@ -64,51 +104,91 @@ class Active:
                 return column + amount * strength
             case "set":
                 return np.where(strength >= 0.5, amount, column)
+            case "at_least":
+                return np.where(strength >= 0.5, np.maximum(column, amount), column)
+            case "at_most":
+                return np.where(strength >= 0.5, np.minimum(column, amount), column)
 
     def touches(self, at_ms: Ints) -> bool:
         """Whether anything happens at these times."""
-        return bool(len(at_ms)) and self.from_ms <= int(at_ms[-1]) and int(at_ms[0]) < self.until_ms
+        return bool(len(at_ms)) and self.from_ms <= int(at_ms.max()) and int(at_ms.min()) < self.until_ms
+
+    def _strength(self, reports: Reports) -> Floats:
+        """Envelope times weight, for each report."""
+        weight, envelope = self.weight[reports.rows], self.effect.envelope
+        minutes = (reports.at_ms - self.start_ms[reports.rows]) / MINUTE_MS
+        if envelope is None:
+            return weight * ((minutes >= 0) & (reports.at_ms < self.end_ms))
+        first, last = float(minutes.min()), float(minutes.max())
+        shifts = [begin - envelope.start for begin, end in self.spans if begin <= last and first < end]
+        strength = np.zeros(len(minutes))
+        for shift in shifts:
+            strength = np.maximum(strength, envelope_at(envelope, minutes - shift))
+        return weight * strength
+
+
+def _put(column: Column, where: Bools, word: str, feed: Feed, name: str) -> Column:
+    """A column of words, or of codes of a field's words, with one word put in some places."""
+    if not isinstance(column, Coded):
+        return np.where(where, feed.fields[name].values.index(word), column)
+    words = column.words if word in column.words else (*column.words, word)
+    return Coded(np.where(where, words.index(word), column.codes), words)
 
 
 def effects_on(fleet: Fleet, scenarios: Iterable[ScenarioAt], seed: int) -> dict[str, list[Active]]:
     """The effects that touch a fleet, by the quantity that they act on, in order of declaration."""
     found: dict[str, list[Active]] = {}
     for at in scenarios:
+        drivers = Drivers(fleet, at)
         for index, effect in enumerate(at.scenario.effect):
             if effect.feed != fleet.feed.id:
                 continue
-            active = _lay(fleet, effect, at.start_ms, key_of(seed, at.scenario.id, index))
+            active = _lay(fleet, effect, at, drivers, key_of(seed, at.scenario.id, effect.group or index))
             if active is not None:
                 found.setdefault(effect.field, []).append(active)
     return found
 
 
-def _lay(fleet: Fleet, effect: Effect, start_ms: int, key: int) -> Active | None:
+def _lay(fleet: Fleet, effect: Effect, at: ScenarioAt, drivers: Drivers, key: int) -> Active | None:
     weights = np.array([effect.cities.get(city.id, effect.elsewhere) for city in fleet.cities])
     lags = np.array([effect.lag.get(city.id, 0.0) for city in fleet.cities])
-    weight = weights[fleet.city] * _chosen(fleet, effect, key)
+    weight = weights[fleet.city] * chosen(fleet, effect.where, effect.share, key)
     if not weight.any():
         return None
-    start = start_ms + (lags[fleet.city] * MINUTE_MS).astype(np.int64)
+    start = at.start_ms + (lags[fleet.city] * MINUTE_MS).astype(np.int64)
     touched = start[weight != 0]
-    first = int(touched.min() + effect.envelope.start * MINUTE_MS)
-    last = int(touched.max() + length_min(effect.envelope) * MINUTE_MS)
-    return Active(effect, weight, start, first, last)
+    spans = spans_min(effect, at.scenario)
+    end = at.start_ms + at.scenario.length_s * 1000
+    last = end if effect.envelope is None else int(touched.max() + spans[-1][1] * MINUTE_MS)
+    first = int(touched.min() + spans[0][0] * MINUTE_MS)
+    return Active(effect, amount_of(effect), drivers, weight, start, tuple(spans), first, last, end)
 
 
-def _chosen(fleet: Fleet, effect: Effect, key: int) -> Bools:
-    """The devices that an effect touches: those that `where` names, of these a fixed `share` of each city."""
+def chosen(fleet: Fleet, where: str, share: float, key: int) -> Bools:
+    """The devices that `where` names, of these a fixed `share` of each city, drawn by `key`.
+
+    Which device is drawn first hangs on its city and number alone, so that the same key draws the same ones.
+    """
     eligible: Bools = np.ones(len(fleet), dtype=bool)
-    if effect.where:
-        where = compile_formula(effect.where)
-        named: Mapping[str, Column] = {**fleet.constants, "device": Coded(np.arange(len(fleet)), tuple(fleet.ids))}
-        eligible = np.broadcast_to(np.asarray(where(named), dtype=bool), (len(fleet),)).copy()
-    if effect.share < 1:
+    if where:
+        named = np.asarray(compile_formula(where)(known_of(fleet)), dtype=bool)
+        eligible = np.broadcast_to(named, (len(fleet),)).copy()
+    if share < 1:
         some = np.flatnonzero(eligible)
-        # by order of device, not of phase, so that the choice does not hang on the cadence
-        order = some[np.lexsort((fleet.number[some], fleet.city[some]))]
-        eligible[order] = quota(key, fleet.city[order]) < effect.share
+        eligible[some] = _rank(fleet, some, key) < share
     return eligible
+
+
+def _rank(fleet: Fleet, some: Ints, key: int) -> Floats:
+    """A rank in (0, 1) for each of these devices within its city, evenly spread."""
+    names = np.array([key_of("city", city.id) for city in fleet.cities], dtype=np.uint64)
+    city = fleet.city[some]
+    order = np.lexsort((hashed(key, names[city], fleet.number[some]), city))
+    starts = np.searchsorted(city[order], city[order], side="left")
+    counts = np.bincount(city, minlength=len(fleet.cities))
+    rank = np.empty(len(some))
+    rank[order] = (np.arange(len(some)) - starts + 0.5) / counts[city[order]]
+    return rank
 
 
 def apply_effects(effects: Sequence[Active], column: Column, reports: Reports) -> Column:

@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from pearlstream.errors import TermError
 from pearlstream.expression import parse_expression
-from producers.simulator.columns import Coded, Column, Numbers
+from producers.simulator.columns import Coded, Column, Numbers, one_vocabulary
 
 
 class Values(Protocol):
@@ -102,10 +102,25 @@ def _case(tree: exp.Expr, text: str) -> Compiled:
     def case(values: Values) -> Any:
         result = last(values)
         for condition, value in reversed(arms):
-            result = np.where(condition(values), value(values), result)
+            result = _choose(condition(values), value(values), result)
         return result
 
     return case
+
+
+def _choose(condition: Any, value: Any, other: Any) -> Any:
+    """`value` where the condition holds, else `other`; words of both become one vocabulary."""
+    if not isinstance(value, Coded | str) and not isinstance(other, Coded | str):
+        return np.where(condition, value, other)
+    (codes, other_codes), words = one_vocabulary((_coded(value), _coded(other)))
+    return Coded(np.where(condition, codes, other_codes), words)
+
+
+def _coded(value: Any) -> Coded:
+    """Words as they are, a single word as a column of its own, and anything else as no word."""
+    if isinstance(value, Coded):
+        return value
+    return Coded(np.zeros((), dtype=np.int64), (value if isinstance(value, str) else "",))
 
 
 def _in(tree: exp.Expr, text: str) -> Compiled:
@@ -120,8 +135,9 @@ def _equal(a: Any, b: Any) -> Any:
     if not isinstance(a, Coded):
         return np.equal(a, b)
     if isinstance(b, Coded):
-        return a.text() == b.text()
-    return a.codes == a.words.index(b) if b in a.words else np.zeros(len(a.codes), dtype=bool)
+        (a_codes, b_codes), _ = one_vocabulary((a, b))
+        return a_codes == b_codes
+    return a.codes == a.words.index(b) if b in a.words else np.zeros(np.shape(a.codes), dtype=bool)
 
 
 def _divide(a: Any, b: Any) -> Numbers:

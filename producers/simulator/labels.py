@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import orjson
 
-from producers.simulator.effects import MINUTE_MS, length_min
-from producers.simulator.plan import Plan
+from pearlstream.catalogue.scenario import Effect
+from producers.simulator.drivers import MINUTE_MS
+from producers.simulator.effects import spans_min
+from producers.simulator.plan import Plan, ScenarioAt
 
 
 class Label(NamedTuple):
@@ -29,22 +31,23 @@ class Label(NamedTuple):
 
 
 def scenario_labels(plan: Plan) -> Iterator[Label]:
-    """One label per scenario, and one per effect and city."""
-    for scenario, start_ms in plan.scenarios:
+    """One label per scenario, and one per effect, city and time that it is on."""
+    for at in plan.scenarios:
+        scenario, start_ms = at
         until_ms = start_ms + scenario.length_s * 1000
         yield Label("scenario", scenario.id, "", "", "", start_ms, until_ms, scenario.name.en)
         for index, effect in enumerate(scenario.effect):
-            note = f"{effect.field} {effect.op} {effect.amount:g}" + (f", {effect.note}" if effect.note else "")
-            for city, weight in effect.cities.items():
-                begin = start_ms + (effect.lag.get(city, 0) + effect.envelope.start) * MINUTE_MS
-                end = start_ms + (effect.lag.get(city, 0) + length_min(effect.envelope)) * MINUTE_MS
-                yield Label(
-                    "effect",
-                    f"{scenario.id}/{index}",
-                    city,
-                    effect.feed,
-                    "",
-                    int(begin),
-                    int(end),
-                    f"{note}, weight {weight:g}",
-                )
+            yield from _effect_labels(at, f"{scenario.id}/{index}", effect)
+
+
+def _effect_labels(at: ScenarioAt, name: str, effect: Effect) -> Iterator[Label]:
+    """Cities that are not named share a label without a city."""
+    amount = effect.amount if isinstance(effect.amount, str) else f"{effect.amount:g}"
+    note = f"{effect.field} {effect.op} {amount}" + (f", {effect.note}" if effect.note else "")
+    weights = dict(effect.cities) | ({"": effect.elsewhere} if effect.elsewhere else {})
+    for city, weight in weights.items():
+        lag = effect.lag.get(city, 0.0)
+        for begin, end in spans_min(effect, at.scenario):
+            from_ms = at.start_ms + int((begin + lag) * MINUTE_MS)
+            until_ms = at.start_ms + int((end + (lag if effect.envelope else 0.0)) * MINUTE_MS)
+            yield Label("effect", name, city, effect.feed, "", from_ms, until_ms, f"{note}, weight {weight:g}")

@@ -1,6 +1,12 @@
-"""Semi-Markov machines: a state lasts a random time, then another follows; off by plan whatever the state."""
+"""Semi-Markov machines: a state lasts a random or a fixed time, then another follows; off by plan whatever the state.
+
+A stay covers the times from its beginning until just before its end, so that a stay as long as the cadence is seen
+by exactly one report of its device, whatever the moment at which the device reports.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +15,12 @@ from pearlstream.catalogue.simulation import States, Stay
 from producers.simulator.chance import Floats, Ints, hashed, key_of, normal_of, quota
 from producers.simulator.columns import Coded
 from producers.simulator.fleet import Fleet
+from producers.simulator.formula import Compiled, compile_formula
 from producers.simulator.profiles import WeekTable
+from producers.simulator.reports import Reports
 
 Codes = npt.NDArray[np.int8]
+_SQUARINGS = 30
 
 
 class Machine:
@@ -22,40 +31,41 @@ class Machine:
         self._fleet = fleet
         self._key = key_of(seed, fleet.feed.id, spec.name, "states")
         self._stays = {words.index(word): stay for word, stay in spec.stay.items()}
-        self._next = {code: _followers(stay, words) for code, stay in self._stays.items()}
+        self._next = {code: _Followers(stay, words) for code, stay in self._stays.items()}
         self._off = off
         self._planned = words.index(spec.planned) if spec.planned else -1
         self._first_off = quota(key_of(seed, fleet.feed.id, spec.name, "off"), fleet.city)
+        self._first_rank = quota(self._key ^ key_of("first"), fleet.city)
         self._changes = np.zeros(len(fleet), dtype=np.int64)
-        self._code = self._first_states()
-        self._until_ms: Ints | None = None
+        self._code: Codes = np.zeros(len(fleet), dtype=np.int8)
+        self._until_ms = np.zeros(len(fleet), dtype=np.int64)
+        self._idle = np.ones(len(fleet), dtype=bool)
+        self._waiting = len(fleet)
 
-    def at(self, lo: int, hi: int, at_ms: Ints, local_ms: Ints, override: Floats | None) -> Coded:
-        """The states of devices lo to hi at those times, which never go back for a device."""
-        if self._until_ms is None:
-            self._until_ms = int(at_ms[0]) + self._first_rest() if len(at_ms) else None
-        if self._until_ms is None:
-            return Coded(self._code[lo:hi].copy(), self.words)
+    def at(self, reports: Reports, override: Floats | None) -> Coded:
+        """The states of the devices that report; their times never go back."""
+        lo, hi, at_ms = reports.lo, reports.hi, reports.at_ms
+        if self._waiting and self._idle[lo:hi].any():
+            self._begin(reports)
         over = np.flatnonzero(self._until_ms[lo:hi] <= at_ms)
         while over.size:
-            self._change(over + lo)
+            self._change(over + lo, reports)
             over = over[self._until_ms[over + lo] <= at_ms[over]]
         codes = self._code[lo:hi].copy()
         if self._off is not None:
-            codes[self._first_off[lo:hi] < self._off.at(local_ms)] = self._planned
+            codes[self._first_off[lo:hi] < self._off.at(reports.local_ms())] = self._planned
         if override is not None and (forced := override >= 0).any():
             codes[forced] = override[forced].astype(np.int8)
         return Coded(codes, self.words)
 
-    def _change(self, devices: Ints) -> None:
-        assert self._until_ms is not None
+    def _change(self, devices: Ints, reports: Reports) -> None:
         self._changes[devices] += 1
         lot = self._lot("next", devices)
         before = self._code[devices]  # a copy: what changes below must not change a second time
         for code in np.unique(before):
-            some = before == code
-            edges, followers = self._next[int(code)]
-            self._code[devices[some]] = followers[np.searchsorted(edges[:-1], lot[some], side="right")]
+            some = np.flatnonzero(before == code)
+            chosen = devices[some]
+            self._code[chosen] = self._next[int(code)].choose(code, lot[some], reports, chosen - reports.lo)
         self._until_ms[devices] += self._durations(devices, self._lot("stay", devices))
 
     def _lot(self, purpose: str, devices: Ints) -> Floats:
@@ -63,42 +73,77 @@ class Machine:
         return hashed(self._key ^ key_of(purpose), device, self._changes[devices])
 
     def _durations(self, devices: Ints, lot: Floats) -> Ints:
-        seconds = np.zeros(len(devices))
+        lasting = np.zeros(len(devices), dtype=np.int64)
         for code in np.unique(self._code[devices]):
             some = self._code[devices] == code
-            seconds[some] = _quantile(self._stays[int(code)], lot[some])
-        return np.maximum(1, (seconds * 1000).astype(np.int64))
+            lasting[some] = _whole_ms(_quantile(self._stays[int(code)], lot[some]))
+        return lasting
 
-    def _first_states(self) -> Codes:
-        """States in proportion to the time that machines spend in them."""
-        share = _time_shares(self._stays, self._next)
-        order = sorted(share)
-        edges = np.cumsum([share[code] for code in order])
-        rank = quota(self._key ^ key_of("first"), self._fleet.city)
-        found: Codes = np.array(order, dtype=np.int8)[np.searchsorted(edges[:-1], rank, side="right")]
-        return found
+    def _begin(self, reports: Reports) -> None:
+        """Give devices that report for the first time a state, and what is left of the stay that they are in."""
+        new = np.flatnonzero(self._idle[reports.lo : reports.hi])
+        devices = new + reports.lo
+        order, share = _time_shares(self._stays, self._next, reports, new)
+        passed = np.cumsum(share, axis=1)[:, :-1] <= self._first_rank[devices, None]
+        self._code[devices] = np.array(order, dtype=np.int8)[passed.sum(axis=1)]
+        self._until_ms[devices] = reports.at_ms[new] + self._first_rest(devices)
+        self._idle[devices] = False
+        self._waiting -= len(devices)
 
-    def _first_rest(self) -> Ints:
+    def _first_rest(self, devices: Ints) -> Ints:
         """What is left of the stay that the run begins in: longer stays are met more often, at a random moment."""
-        every = np.arange(len(self._fleet))
-        lot, part = self._lot("first stay", every), self._lot("first part", every)
-        seconds = np.zeros(len(every))
+        lot, part = self._lot("first stay", devices), self._lot("first part", devices)
+        rest = np.zeros(len(devices), dtype=np.int64)
         for code, stay in self._stays.items():
-            some = self._code == code
-            if stay.mean_s is not None:  # an exponential stay has no memory
-                seconds[some] = _quantile(stay, lot[some])
-            else:
-                seconds[some] = _quantile(stay, lot[some]) * np.exp(stay.sigma**2) * part[some]
-        rest: Ints = np.maximum(1, (seconds * 1000).astype(np.int64))
+            some = self._code[devices] == code
+            seconds = _quantile(stay, lot[some])
+            if stay.mean_s is None:  # an exponential stay has no memory
+                seconds = seconds * np.exp(stay.sigma**2) * part[some]
+            rest[some] = _whole_ms(seconds)
         return rest
 
 
-def _followers(stay: Stay, words: tuple[str, ...]) -> tuple[Floats, Codes]:
-    weights = np.array(list(stay.next.values()), dtype=float)
-    return np.cumsum(weights / weights.sum()), np.array([words.index(w) for w in stay.next], dtype=np.int8)
+class _Followers:
+    """What may follow a state: codes, each with a weight that is a number or a term."""
+
+    def __init__(self, stay: Stay, words: tuple[str, ...]) -> None:
+        self.codes: Codes = np.array([words.index(word) for word in stay.next], dtype=np.int8)
+        self._fixed = np.array([0.0 if isinstance(weight, str) else weight for weight in stay.next.values()])
+        self._terms: list[tuple[int, Compiled]] = [
+            (index, compile_formula(weight))
+            for index, weight in enumerate(stay.next.values())
+            if isinstance(weight, str)
+        ]
+
+    @property
+    def depend(self) -> bool:
+        """Whether a weight is a term."""
+        return bool(self._terms)
+
+    def weights(self, reports: Reports, rows: Ints) -> Floats:
+        """The weight of each follower: one line for each of the rows if any is a term, else one for all."""
+        if not self._terms:
+            return self._fixed[None, :]
+        weights = np.repeat(self._fixed[None, :], len(rows), axis=0)
+        for index, term in self._terms:
+            weights[:, index] = np.maximum(reports.compute(term)[rows], 0.0)
+        return weights
+
+    def choose(self, code: int, lot: Floats, reports: Reports, rows: Ints) -> Codes:
+        """The follower for each lot; the state itself where nothing has any weight."""
+        edges = np.cumsum(self.weights(reports, rows), axis=1)
+        passed = (edges[:, :-1] <= lot[:, None] * edges[:, -1:]).sum(axis=1)
+        chosen: Codes = self.codes[passed]
+        return np.where(edges[:, -1] > 0, chosen, np.int8(code))
+
+
+def _whole_ms(seconds: Floats) -> Ints:
+    return np.maximum(1, np.rint(seconds * 1000).astype(np.int64))
 
 
 def _quantile(stay: Stay, lot: Floats) -> Floats:
+    if stay.fixed_s is not None:
+        return np.full(len(lot), stay.fixed_s)
     if stay.mean_s is not None:
         return -stay.mean_s * np.log(lot)
     assert stay.median_s is not None
@@ -106,23 +151,33 @@ def _quantile(stay: Stay, lot: Floats) -> Floats:
 
 
 def _mean_s(stay: Stay) -> float:
+    if stay.fixed_s is not None:
+        return stay.fixed_s
     if stay.mean_s is not None:
         return stay.mean_s
     assert stay.median_s is not None
     return float(stay.median_s * np.exp(stay.sigma**2 / 2))
 
 
-def _time_shares(stays: dict[int, Stay], following: dict[int, tuple[Floats, Codes]]) -> dict[int, float]:
-    """The share of time in each state: visits of the embedded chain, by power iteration, times mean stays."""
-    visits = dict.fromkeys(stays, 1 / len(stays))
-    for _ in range(200):
-        fresh = dict.fromkeys(stays, 0.0)
-        for code, weight in visits.items():
-            edges, followers = following[code]
-            for follower, chance in zip(followers, np.diff(np.r_[0.0, edges]), strict=True):
-                fresh[int(follower)] += weight * float(chance)
-        # half a step, because chains that alternate (RUN, else, RUN) never settle with whole ones
-        visits = {code: 0.5 * visits[code] + 0.5 * fresh[code] for code in stays}
-    times = {code: visits[code] * _mean_s(stay) for code, stay in stays.items()}
-    total = sum(times.values())
-    return {code: time / total for code, time in times.items()}
+def _time_shares(
+    stays: Mapping[int, Stay], following: Mapping[int, _Followers], reports: Reports, rows: Ints
+) -> tuple[list[int], Floats]:
+    """The states in order of code, and for each row the share of time in each: visits of the chain times mean stays."""
+    order = sorted(stays)
+    place = {code: index for index, code in enumerate(order)}
+    size = len(rows) if any(followers.depend for followers in following.values()) else 1
+    step = np.zeros((size, len(order), len(order)))
+    for code, followers in following.items():
+        weights = followers.weights(reports, rows)
+        total = weights.sum(axis=1, keepdims=True)
+        shares = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+        for column, follower in enumerate(followers.codes):
+            step[:, place[code], place[int(follower)]] += shares[:, column]
+        step[:, place[code], place[code]] += (total[:, 0] <= 0).astype(float)
+    # half a step, because chains that alternate (RUN, else, RUN) never settle with whole ones
+    step = 0.5 * (step + np.eye(len(order)))
+    for _ in range(_SQUARINGS):
+        step = step @ step
+        step /= step.sum(axis=2, keepdims=True)
+    times = step.mean(axis=1) * np.array([_mean_s(stays[code]) for code in order])
+    return order, np.broadcast_to(times / times.sum(axis=1, keepdims=True), (len(rows), len(order)))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pearlstream.catalogue.simulation import Outage
-from producers.simulator.chance import hashed, key_of, normal_of, stream
+from producers.simulator.chance import Bools, hashed, key_of, normal_of, stream
+from producers.simulator.effects import chosen
 from producers.simulator.fleet import DAY_MS, Fleet
 from producers.simulator.labels import Label
 from producers.simulator.rows import Rows, join_rows
@@ -18,8 +19,23 @@ Z95 = 1.6448536269514722
 """The 95th percentile of the standard normal distribution."""
 
 
+class Flush(NamedTuple):
+    """How a gateway that a scenario cuts off gets rid of what it holds: within `length_ms`, `duplicates` of it twice.
+
+    `lost`: the share of devices that do not buffer. `cause`: what cuts it off.
+    """
+
+    length_ms: int
+    duplicates: float
+    lost: float
+    cause: str
+
+
 class Episode(NamedTuple):
-    """One gateway of a feed without uplink, from `from_ms` until `until_ms`."""
+    """One gateway of a feed without uplink, from `from_ms` until `until_ms`.
+
+    `flush`: what happens to its readings, if not what the feed declares.
+    """
 
     feed: str
     city: str
@@ -27,17 +43,18 @@ class Episode(NamedTuple):
     name: str
     from_ms: int
     until_ms: int
+    flush: Flush | None = None
 
     @property
     def id(self) -> str:
         """A name for the episode."""
-        return f"{self.name}@{self.from_ms}"
+        head = f"{self.flush.cause}/" if self.flush is not None else ""
+        return f"{head}{self.name}@{self.from_ms}"
 
     def label(self) -> Label:
         """Its truth label."""
-        return Label(
-            "gateway_outage", self.id, self.city, self.feed, self.name, self.from_ms, self.until_ms, "gateway offline"
-        )
+        why = "gateway offline" if self.flush is None else f"gateway offline, {self.flush.cause}"
+        return Label("gateway_outage", self.id, self.city, self.feed, self.name, self.from_ms, self.until_ms, why)
 
 
 def episodes(
@@ -101,10 +118,18 @@ class Buffers:
     seed: int
     lost: int = 0
     _held: dict[Episode, list[Rows]] = field(default_factory=dict)
+    _keep: dict[Flush | None, Bools] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        key = key_of(self.seed, self.fleet.feed.id, "buffered")
-        self._buffered = hashed(key, self.fleet.city, self.fleet.number) < self.outage.buffered
+    def _buffered(self, flush: Flush | None) -> Bools:
+        """Which devices of the fleet keep their readings while their gateway is offline."""
+        if flush not in self._keep:
+            fleet = self.fleet
+            if flush is None:
+                key = key_of(self.seed, fleet.feed.id, "buffered")
+                self._keep[flush] = hashed(key, fleet.city, fleet.number) < self.outage.buffered
+            else:
+                self._keep[flush] = chosen(fleet, "", 1 - flush.lost, key_of(self.seed, "buffered", flush.cause))
+        return self._keep[flush]
 
     def hold(self, rows: Rows) -> Rows:
         """Keep back what reaches a gateway while it is offline (or lose it), and return the rest."""
@@ -117,16 +142,24 @@ class Buffers:
             offline = self.fleet.gateway[rows.device] == episode.gateway
             offline &= (rows.arrival_ms >= episode.from_ms) & (rows.arrival_ms < episode.until_ms)
             if offline.any():
-                kept = offline & self._buffered[rows.device]
+                kept = offline & self._buffered(episode.flush)[rows.device]
                 self.lost += int(offline.sum() - kept.sum())
                 self._held.setdefault(episode, []).append(rows.take(kept))
                 rows = rows.take(~offline)
         return rows
 
     def release(self, before_ms: int) -> list[Rows]:
-        """What comes out of the buffers of gateways that are online again before `before_ms`."""
-        back = [episode for episode in self._held if episode.until_ms < before_ms]
-        return [self._flush(episode, join_rows(self._held.pop(episode))) for episode in back]
+        """What comes out of the buffers of gateways that are online again before `before_ms`.
+
+        What comes out of one while another outage of the same gateway has begun goes into the buffer once more.
+        """
+        out = []
+        while self.first_release_ms < before_ms:
+            episode = min(self._held, key=lambda held: (held.until_ms, held.id))
+            rows = self.hold(self._flush(episode, join_rows(self._held.pop(episode))))
+            if len(rows):
+                out.append(rows)
+        return out
 
     @property
     def held(self) -> int:
@@ -139,16 +172,18 @@ class Buffers:
         return min((float(episode.until_ms) for episode in self._held), default=float("inf"))
 
     def _flush(self, episode: Episode, rows: Rows) -> Rows:
-        """Buffered readings at `speedup`, shuffled in blocks, some twice, some later still."""
+        """Buffered readings in a hurry, shuffled in blocks, some twice, some later still."""
         key = key_of(self.seed, "flush", episode.id)
-        spec = self.outage
+        spec, flush = self.outage, episode.flush
         rows = rows.take(np.argsort(rows.arrival_ms, kind="stable"))
         count = np.arange(len(rows))
-        due = episode.until_ms + ((rows.arrival_ms - episode.from_ms) / spec.speedup).astype(np.int64)
+        speedup = spec.speedup if flush is None else (episode.until_ms - episode.from_ms) / flush.length_ms
+        due = episode.until_ms + ((rows.arrival_ms - episode.from_ms) / speedup).astype(np.int64)
         shuffled = np.lexsort((hashed(key, count), count // spec.block))
         rows = rows.take(shuffled).arriving(due)
-        late = hashed(key ^ 1, count) < spec.stragglers
+        late = hashed(key ^ 1, count) < (spec.stragglers if flush is None else 0.0)
         extra = (hashed(key ^ 2, count) * spec.straggle_s * 1000).astype(np.int64)
         rows = rows.arriving(rows.arrival_ms + np.where(late, extra, 0))
-        twice = rows.take(hashed(key ^ 3, count) < spec.duplicates)
+        again = hashed(key ^ 3, count) < (spec.duplicates if flush is None else flush.duplicates)
+        twice = rows.take(again)
         return join_rows([rows, twice.arriving(twice.arrival_ms + 1_000, repeat=True)])

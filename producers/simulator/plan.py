@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from pearlstream.catalogue import Catalogue
-from pearlstream.catalogue.models import Scenario
+from pearlstream.catalogue.scenario import Scenario
+from producers.simulator.fault_tables import FaultTables
 
 Encoding = Literal["arrow", "json", "senml", "mixed"]
 TICK_MS = 5_000
@@ -33,9 +34,10 @@ class Plan:
     """What to simulate. The log is a function of these values and of nothing else.
 
     `rate`: readings per second of event time that the devices send together; scales the number of devices,
-    never their cadence (None: the catalogue's fleet). `faults`: whether anything goes wrong between device and
-    log. `frame_ms`, `frame_rows`: when a gateway closes a frame, if not as the feed says. `feeds`, `cities`: only
-    these (empty: all). `live`: the run begins now and keeps pace with the wall clock.
+    never their cadence (None: the catalogue's fleet). `faults`: whether anything goes wrong with devices and between
+    them and the log, and what if not as the feeds declare. `frame_ms`, `frame_rows`: when a gateway closes a frame,
+    if not as the feed says. `feeds`, `cities`: only these (empty: all). `live`: the run begins now and keeps pace
+    with the wall clock.
     """
 
     catalogue: Catalogue
@@ -44,7 +46,7 @@ class Plan:
     duration_ms: int
     scenarios: tuple[ScenarioAt, ...] = ()
     rate: float | None = None
-    faults: bool = True
+    faults: bool | FaultTables = True
     encoding: Encoding = "arrow"
     tick_ms: int = TICK_MS
     frame_ms: int | None = None
@@ -75,7 +77,7 @@ def make_plan(
     duration_ms: int | None = None,
     start_ms: int | None = None,
     rate: float | None = None,
-    faults: bool = True,
+    faults: bool | FaultTables = True,
     encoding: Encoding = "arrow",
     live: bool = False,
 ) -> Plan:

@@ -2,68 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import numpy as np
 
 from pearlstream.catalogue.models import Feed
 from pearlstream.catalogue.simulation import (
+    Accrue,
     AnyQuantity,
     Binomial,
+    Chance,
+    Draw,
+    Events,
     Formula,
     Level,
+    Pick,
     Pieces,
     Poisson,
+    Quantity,
+    Queue,
+    Serial,
     Simulate,
     States,
     words_of,
 )
-from producers.simulator.chance import Floats, Ints, key_of, normal_of, quota, stream
-from producers.simulator.columns import Coded, Column, Numbers, cut
-from producers.simulator.fleet import Fleet, by_word
-from producers.simulator.formula import Compiled, compile_formula
+from producers.simulator.chance import Floats, key_of, normal_of, quota, stream
+from producers.simulator.columns import Coded, Column
+from producers.simulator.constants import by_word
+from producers.simulator.fleet import Fleet
+from producers.simulator.formula import compile_formula
+from producers.simulator.lots import Source, binomial, chance, draw, pick, poisson, serial
 from producers.simulator.machine import Machine
 from producers.simulator.profiles import WeekTable
+from producers.simulator.reports import Reports
 from producers.simulator.wander import Wander
-
-
-@dataclass
-class Reports:
-    """The devices `lo` to `hi` of a fleet that report at `at_ms`, in the cadence number `turn`.
-
-    Reads like a mapping of columns: quantities computed so far, `span_s`, and the device's constants.
-    """
-
-    fleet: Fleet
-    lo: int
-    hi: int
-    turn: int
-    at_ms: Ints
-    columns: dict[str, Column] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return self.hi - self.lo
-
-    def __getitem__(self, name: str) -> Column:
-        found = self.columns.get(name)
-        if found is None:
-            found = self.columns[name] = cut(self.fleet.constants[name], self.lo, self.hi)
-        return found
-
-    def local_ms(self) -> Ints:
-        """The time of each report on the clock of its city."""
-        return self.at_ms + self.fleet.utc_offset_ms[self.lo : self.hi]
-
-    def compute(self, formula: Compiled) -> Numbers:
-        """A term's values; a constant is repeated, words become their codes."""
-        value = formula(self)
-        array: Numbers = value.codes if isinstance(value, Coded) else np.asarray(value)
-        return array if array.ndim else np.full(len(self), array)
-
-
-Source = Callable[[Reports], Column]
-"""Computes one quantity for some reports. Stateful: called once per stretch of time, in order."""
 
 
 def sources(fleet: Fleet, shape: Simulate, seed: int) -> list[tuple[AnyQuantity, Source]]:
@@ -78,15 +50,36 @@ def _source(quantity: AnyQuantity, fleet: Fleet, tables: Mapping[str, WeekTable]
             return _level(quantity, fleet, tables, seed)
         case Formula():
             value = compile_formula(quantity.value)
-            return lambda reports: reports.compute(value)
-        case Poisson():
-            return _poisson(quantity, fleet, seed)
-        case Binomial():
-            return _binomial(quantity, fleet, seed)
+            return lambda reports: reports.column(value)
+        case Events():
+            mean = compile_formula(quantity.mean)
+            return lambda reports: reports.compute(mean)
         case Pieces():
             return _pieces(quantity, fleet, seed)
+        case Queue():
+            return _queue(quantity, fleet)
+        case Accrue():
+            return _accrue(quantity, fleet, seed)
         case States():
             return _states(quantity, fleet, tables, seed)
+        case _:
+            return _lot(quantity, fleet, seed)
+
+
+def _lot(quantity: Poisson | Binomial | Chance | Draw | Serial | Pick, fleet: Fleet, seed: int) -> Source:
+    match quantity:
+        case Poisson():
+            return poisson(quantity, fleet, seed)
+        case Binomial():
+            return binomial(quantity, fleet, seed)
+        case Chance():
+            return chance(quantity, fleet, seed)
+        case Draw():
+            return draw(quantity, fleet, seed)
+        case Serial():
+            return serial(quantity, fleet, seed)
+        case Pick():
+            return pick(quantity, fleet, seed)
 
 
 def _clipped(quantity: AnyQuantity, source: Source) -> Source:
@@ -107,9 +100,9 @@ def _level(level: Level, fleet: Fleet, tables: Mapping[str, WeekTable], seed: in
     times = level.mode == "multiply"
 
     def source(reports: Reports) -> Column:
-        value = fixed[reports.lo : reports.hi]
+        value = fixed[reports.rows]
         course = table.at(reports.local_ms()) if table is not None else None
-        noise = level.sigma * wander.at(reports.lo, reports.hi, reports.turn) if wander is not None else None
+        noise = level.sigma * _noise(wander, reports) if wander is not None else None
         if times:
             value = value * course if course is not None else value
             return value * np.exp(noise - level.sigma**2 / 2) if noise is not None else value.copy()
@@ -117,6 +110,13 @@ def _level(level: Level, fleet: Fleet, tables: Mapping[str, WeekTable], seed: in
         return value + noise if noise is not None else value.copy()
 
     return source
+
+
+def _noise(wander: Wander, reports: Reports) -> Floats:
+    """What wanders goes from report to report; events have no memory and no neighbours."""
+    if reports.origin is not None:
+        return wander.at(0, len(reports), reports.turn)
+    return wander.at(reports.lo, reports.hi, reports.turn)
 
 
 def _fixed_part(level: Level, fleet: Fleet, seed: int) -> Floats:
@@ -132,35 +132,6 @@ def _fixed_part(level: Level, fleet: Fleet, seed: int) -> Floats:
     return value
 
 
-def _poisson(quantity: Poisson, fleet: Fleet, seed: int) -> Source:
-    mean = compile_formula(quantity.mean)
-    rng = stream(seed, fleet.feed.id, quantity.name, "poisson")
-
-    def source(reports: Reports) -> Column:
-        rate: Floats = np.maximum(reports.compute(mean), 0.0)
-        if quantity.k is not None:
-            rate = rate * rng.gamma(quantity.k, 1 / quantity.k, len(reports))
-        counts: Floats = rng.poisson(rate).astype(np.float64)
-        return counts
-
-    return source
-
-
-def _binomial(quantity: Binomial, fleet: Fleet, seed: int) -> Source:
-    number, chance = compile_formula(quantity.n), compile_formula(quantity.p)
-    rng = stream(seed, fleet.feed.id, quantity.name, "binomial")
-
-    def source(reports: Reports) -> Column:
-        n = reports.compute(number)
-        p = np.clip(reports.compute(chance), 0.0, 1.0)
-        result = np.zeros(len(reports))
-        some = np.flatnonzero(n > 0)
-        result[some] = rng.binomial(n[some].astype(np.int64), p[some])
-        return result
-
-    return source
-
-
 def _pieces(quantity: Pieces, fleet: Fleet, seed: int) -> Source:
     amount = compile_formula(quantity.amount)
     left = stream(seed, fleet.feed.id, quantity.name, "pieces").random(len(fleet))
@@ -174,13 +145,48 @@ def _pieces(quantity: Pieces, fleet: Fleet, seed: int) -> Source:
     return source
 
 
+def _queue(quantity: Queue, fleet: Fleet) -> Source:
+    arrivals, capacity = compile_formula(quantity.arrivals), compile_formula(quantity.capacity)
+    length = np.zeros(len(fleet))
+
+    def source(reports: Reports) -> Column:
+        before = length[reports.lo : reports.hi].copy()
+        reports.columns[f"{quantity.name}_before"] = before
+        after = np.maximum(before + reports.compute(arrivals) - reports.compute(capacity), 0.0)
+        length[reports.lo : reports.hi] = after = _bounded(quantity, after)
+        return after
+
+    return source
+
+
+def _accrue(quantity: Accrue, fleet: Fleet, seed: int) -> Source:
+    add, reset = compile_formula(quantity.add), compile_formula(quantity.reset)
+    amount = quantity.first * quota(key_of(seed, fleet.feed.id, quantity.name, "first"), fleet.city)
+
+    def source(reports: Reports) -> Column:
+        before = amount[reports.lo : reports.hi].copy()
+        reports.columns[f"{quantity.name}_before"] = before
+        after = np.where(reports.compute(reset), 0.0, _bounded(quantity, before + reports.compute(add)))
+        amount[reports.lo : reports.hi] = after
+        return after
+
+    return source
+
+
+def _bounded(quantity: Quantity, value: Floats) -> Floats:
+    """A value that is carried over to the next report, within the bounds of its quantity."""
+    low = -np.inf if quantity.min is None else quantity.min
+    high = np.inf if quantity.max is None else quantity.max
+    return np.clip(value, low, high)
+
+
 def _states(quantity: States, fleet: Fleet, tables: Mapping[str, WeekTable], seed: int) -> Source:
     machine = Machine(fleet, quantity, words_of(fleet.feed, quantity), tables.get(quantity.off), seed)
 
     def source(reports: Reports) -> Column:
         override = reports[quantity.override] if quantity.override else None
         assert not isinstance(override, Coded)
-        return machine.at(reports.lo, reports.hi, reports.at_ms, reports.local_ms(), override)
+        return machine.at(reports, override)
 
     return source
 

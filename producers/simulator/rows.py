@@ -45,6 +45,10 @@ class Rows:
         marks = self.repeat if repeat is None else np.full(len(self), repeat)
         return Rows(self.device, self.ts_ms, self.seq, arrival_ms, marks, self.values)
 
+    def stamped(self, ts_ms: Ints) -> Rows:
+        """The same readings with what the devices' clocks said."""
+        return Rows(self.device, ts_ms, self.seq, self.arrival_ms, self.repeat, self.values)
+
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
     """Readings of one feed, one part after the other; at least one part."""

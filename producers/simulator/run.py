@@ -6,19 +6,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pearlstream.catalogue.models import Feed, Framing
-from pearlstream.catalogue.simulation import simulation_of
-from pearlstream.catalogue.simulation_check import check_effect, check_simulation
+from pearlstream.catalogue.scenario_check import check_scenario
+from pearlstream.catalogue.simulation import Faults, Simulate, simulation_of
+from pearlstream.catalogue.simulation_check import check_sensor, check_simulation
 from pearlstream.fold import Log
 from pearlstream.frame import Tick, expected_partition, frame_headers, tick_record
 from pearlstream.registry import RegistryBook
+from producers.simulator.disturb import cut_off, skews_of
+from producers.simulator.fault_tables import FaultTables
+from producers.simulator.faults import SensorFaults
 from producers.simulator.fleet import Fleet, build_fleet, cities_of, counts
 from producers.simulator.gateways import Frame, Gateways, in_order
 from producers.simulator.labels import Label, scenario_labels
 from producers.simulator.outages import Episode, episodes
 from producers.simulator.plan import DRAIN_MS, Plan
 from producers.simulator.readings import Readings
-from producers.simulator.transport import Transport
+from producers.simulator.rows import Rows
+from producers.simulator.transport import Transport, Way
 
+LEAST_SHARE = 0.05
+"""Of the rate that is asked for, at least so much is left to fleets that scale, however many devices are named."""
 SETTLE_MS = 30_000
 """Corrections of a window come at most once in this time of clock: so long the clock goes on after the last reading."""
 DRIVER = "simulate/0"
@@ -50,6 +57,7 @@ class _FeedRun:
     """One feed in motion."""
 
     readings: Readings
+    sensors: SensorFaults | None
     transport: Transport
     gateways: Gateways
 
@@ -64,25 +72,25 @@ class Simulation:
         plan = self.plan
         self.feeds = simulated_feeds(plan)
         self.fleets = _fleets(plan, self.feeds)
-        shapes = {feed.id: shape for feed in self.feeds if (shape := check_simulation(feed)) is not None}
-        for effect in (effect for at in plan.scenarios for effect in at.scenario.effect if effect.feed in shapes):
-            check_effect(plan.catalogue.feeds[effect.feed], effect)
-        faults = {name: shape.faults for name, shape in shapes.items()}
+        shapes = {
+            feed.id: shape
+            for feed in self.feeds
+            if (shape := check_simulation(feed, plan.catalogue.cities)) is not None
+        }
+        for scenario, _ in plan.scenarios:
+            check_scenario(scenario, plan.catalogue.feeds)
+        faults = {feed.id: faults_over(plan, feed, shapes[feed.id]) for feed in self.feeds}
         self.outages: list[Episode] = []
         if plan.faults:
             outages = {name: faults[name].outage for name in self.fleets}
             self.outages = episodes(self.fleets, outages, plan.seed, plan.start_ms, plan.end_ms)
+        for fleet in self.fleets.values():
+            self.outages += cut_off(fleet, plan.scenarios)
         self._runs = {
             name: _FeedRun(
                 Readings(fleet, shapes[name], plan.scenarios, plan.seed, plan.start_ms),
-                Transport(
-                    fleet,
-                    faults[name] if plan.faults else None,
-                    [episode for episode in self.outages if episode.feed == name],
-                    plan.seed,
-                    plan.start_ms,
-                    plan.tick_ms,
-                ),
+                SensorFaults(fleet, shapes[name], faults[name].sensor, plan) if plan.faults else None,
+                Transport(fleet, faults[name], self._way(fleet), plan.seed, plan.start_ms, plan.tick_ms),
                 Gateways(fleet, plan.encoding),
             )
             for name, fleet in self.fleets.items()
@@ -90,38 +98,60 @@ class Simulation:
         self.devices = self._register()
         self.registry = self.devices[-1][1] if self.devices else RegistryBook({}).last.version
 
+    def _way(self, fleet: Fleet) -> Way:
+        """What is wrong with the way of a fleet's readings."""
+        outages = [episode for episode in self.outages if episode.feed == fleet.feed.id]
+        return Way(bool(self.plan.faults), outages, skews_of(fleet, self.plan.scenarios, self.plan.seed))
+
     @property
     def readings_per_s(self) -> float:
         """Readings that the devices make in a second of event time."""
-        return sum(len(fleet) / fleet.feed.cadence_s for fleet in self.fleets.values())
+        return sum(fleet.per_s for fleet in self.fleets.values())
 
     def steps(self) -> Iterator[Step]:
         """The whole log, from the registry to the end of the drain."""
-        plan, labels = self.plan, sorted(self._labels(), key=lambda label: label.from_ms)
+        plan, labels = self.plan, sorted(self._first_labels(), key=lambda label: label.from_ms)
         clock, end = plan.start_ms, 0
         while not end or clock <= end:
             frames = self._frames(clock - plan.tick_ms, clock) if clock > plan.start_ms else []
             begun = [label for label in labels if label.from_ms <= clock]
             labels = labels[len(begun) :]
+            begun += self._sensor_labels(max(plan.start_ms, clock - plan.tick_ms + 1), clock + 1)
             first = clock == plan.start_ms
             yield Step(clock, tuple(frames), self.registry, self.devices if first else (), tuple(begun))
             if clock >= plan.end_ms:
-                end = end or self._drained_ms()
+                end = end or self.drained_ms()
             clock += plan.tick_ms
 
     def _frames(self, from_ms: int, until_ms: int) -> list[Frame]:
-        """What the gateways send in one step. Devices speak until the plan's end, gateways afterwards too."""
+        """What the gateways send in one step."""
         found: list[Frame] = []
-        for run in self._runs.values():
-            for rows in run.readings.between(from_ms, min(until_ms, self.plan.end_ms)):
-                run.transport.offer(rows)
-            arrived = run.transport.arrived(until_ms)
+        for feed, run in self._runs.items():
+            arrived = self.arrived(feed, self.reported(feed, from_ms, until_ms), until_ms)
             if arrived is not None:
                 found.extend(run.gateways.frames(arrived, from_ms, until_ms))
         return in_order(found)
 
-    def _drained_ms(self) -> int:
-        """How long the clock goes on: until windows are settled, what is on the way is in, and corrections are out."""
+    def reported(self, feed: str, from_ms: int, until_ms: int) -> list[Rows]:
+        """What the devices of a feed report in a step, none after the plan's end. Ask for steps in their order."""
+        run = self._runs[feed]
+        made = run.readings.between(from_ms, min(until_ms, self.plan.end_ms))
+        if run.sensors is None:
+            return list(made)
+        return [sent for rows in made if len(sent := run.sensors.on(rows))]
+
+    def arrived(self, feed: str, reported: Iterable[Rows], until_ms: int) -> Rows | None:
+        """What of it, and of what was on its way, reaches the gateways in the step that ends at `until_ms`."""
+        transport = self._runs[feed].transport
+        for rows in reported:
+            transport.offer(rows)
+        return transport.arrived(until_ms)
+
+    def drained_ms(self) -> int:
+        """How long the clock goes on: until windows are settled, what is on the way is in, and corrections are out.
+
+        Known once the plan's end is reached.
+        """
         plan = self.plan
         hold = max((feed.hold_s for feed in self.feeds), default=0) * 1000
         latest = plan.end_ms + DRAIN_MS - SETTLE_MS
@@ -129,13 +159,25 @@ class Simulation:
         end = max(plan.end_ms + hold + SETTLE_MS, last + SETTLE_MS + plan.tick_ms)
         return min(-(-end // plan.tick_ms) * plan.tick_ms, plan.end_ms + DRAIN_MS)
 
-    def _labels(self) -> Iterator[Label]:
+    def labels(self) -> Iterator[Label]:
+        """Everything that goes wrong or happens on purpose, in no order; for a long run of many devices, a lot."""
+        yield from self._first_labels()
+        yield from self._sensor_labels(self.plan.start_ms, self.plan.end_ms)
+
+    def _sensor_labels(self, from_ms: int, until_ms: int) -> list[Label]:
+        """The sensor faults that begin in [from_ms, until_ms)."""
+        sensors = [run.sensors for run in self._runs.values() if run.sensors is not None]
+        return [label for sensor in sensors for label in sensor.labels(from_ms, until_ms)]
+
+    def _first_labels(self) -> Iterator[Label]:
+        """All labels but those of sensor faults that begin during the run."""
         yield from scenario_labels(self.plan)
         for episode in self.outages:
             yield episode.label()
-        if self.plan.faults:
-            for run in self._runs.values():
-                yield from run.transport.clocks.labels(self.plan.start_ms, self.plan.end_ms)
+        for run in self._runs.values():
+            yield from run.transport.clocks.labels(self.plan.start_ms, self.plan.end_ms)
+            if run.sensors is not None:
+                yield from run.sensors.first_labels()
 
     def _register(self) -> tuple[tuple[bytes, str], ...]:
         book = RegistryBook({feed.id: feed for feed in self.feeds})
@@ -143,13 +185,25 @@ class Simulation:
         return tuple((value, book.add([value])) for value in values)
 
     def lost(self) -> dict[str, int]:
-        """Readings that devices made and no gateway has sent, by cause."""
+        """Readings that devices made (or, where silent, would have made) and no gateway has sent, by cause."""
         transports = [run.transport for run in self._runs.values()]
+        silent = [run.sensors.lost for run in self._runs.values() if run.sensors is not None]
         return {
+            "dead": sum(lost["dead"] for lost in silent),
+            "dropout": sum(lost["dropout"] for lost in silent),
             "network": sum(transport.lost for transport in transports),
             "gateway_outage": sum(transport.lost_in_outages for transport in transports),
             "on_the_way": sum(transport.on_the_way for transport in transports),
         }
+
+
+def faults_over(plan: Plan, feed: Feed, shape: Simulate) -> Faults:
+    """The faults of a feed: as declared, unless the plan says otherwise. Raises CatalogueError for a wrong name."""
+    if not isinstance(plan.faults, FaultTables):
+        return shape.faults
+    faults = plan.faults.over(feed.id, shape.faults)
+    check_sensor(feed, shape, faults.sensor)
+    return faults
 
 
 def simulated_feeds(plan: Plan) -> list[Feed]:
@@ -166,16 +220,23 @@ def _framing(feed: Feed, plan: Plan) -> Framing:
 
 def _fleets(plan: Plan, feeds: Iterable[Feed]) -> dict[str, Fleet]:
     cities = {code: city for code, city in plan.catalogue.cities.items() if not plan.cities or code in plan.cities}
-    chosen = [(feed, cities_of(feed, cities)) for feed in feeds]
-    chosen = [(feed, some) for feed, some in chosen if some]
-    base = sum(sum(counts(feed, some, 1.0)) / feed.cadence_s for feed, some in chosen)
-    scale = 1.0 if plan.rate is None or not base else plan.rate / base
-    fleets = {}
-    for feed, some in chosen:
-        shape = simulation_of(feed)
-        assert shape is not None
-        fleets[feed.id] = build_fleet(feed, shape, some, plan.seed, scale, plan.tick_ms)
-    return fleets
+    chosen = [(feed, shape, cities_of(feed, cities)) for feed in feeds if (shape := simulation_of(feed)) is not None]
+    chosen = [
+        (feed, shape, some) for feed, shape, some in chosen if some and sum(counts(feed, some, 1.0, shape.roster))
+    ]
+
+    def built(scale: float) -> dict[str, Fleet]:
+        return {
+            feed.id: build_fleet(feed, shape, some, plan.catalogue.cities, plan.seed, scale, plan.tick_ms)
+            for feed, shape, some in chosen
+        }
+
+    fleets = built(1.0)
+    scaling = sum(fleets[feed.id].per_s for feed, shape, _ in chosen if not shape.roster)
+    if plan.rate is None or not scaling:
+        return fleets
+    named = sum(fleets[feed.id].per_s for feed, shape, _ in chosen if shape.roster)
+    return built(max(plan.rate - named, LEAST_SHARE * plan.rate) / scaling)
 
 
 def simulate(plan: Plan) -> Iterator[Step]:

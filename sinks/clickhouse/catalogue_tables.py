@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pearlstream.catalogue import Catalogue
-from pearlstream.catalogue.models import Indicator, Name, Thresholds
+from pearlstream.catalogue.indicator import Indicator, Thresholds
+from pearlstream.catalogue.models import Name
 from sinks.clickhouse.model import Column, Dictionary, Table
 
 Row = Mapping[str, Any]

@@ -8,8 +8,10 @@ import time
 import click
 import pytest
 
-from producers.options import ScenarioDelay, Speed, duration_ms
+from deploy.demo.cli import demo
+from producers.options import ScenarioDelay, Speed, duration_ms, joined
 from producers.pacing import Pacer
+from producers.simulator.cli import simulate
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,40 @@ def test_what_is_no_speed_is_refused(text: str) -> None:
 def test_a_scenario_may_begin_later() -> None:
     assert ScenarioDelay().convert("rush", None, None) == ("rush", 0)
     assert ScenarioDelay().convert("SC02+30m", None, None) == ("SC02", 1_800_000)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("--scenario typhoon --scenario rush --at +6h", "--scenario typhoon --scenario rush+6h"),
+        ("--scenario rush --seed 3 --at 45m", "--scenario rush+45m --seed 3"),
+        ("--scenario=rush --at=+1h30m --scenario haze", "--scenario rush+1h30m --scenario haze"),
+        ("--scenario rush+45m --speed max", "--scenario rush+45m --speed max"),
+        ("--scenario rush -- --at +6h", "--scenario rush -- --at +6h"),
+        ("--seed 1 --scenario", "--seed 1 --scenario"),
+    ],
+)
+def test_at_belongs_to_the_scenario_before_it(said: str, meant: str) -> None:
+    assert joined(said.split()) == meant.split()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("--at +6h --scenario rush", "belongs to no scenario"),
+        ("--scenario rush+45m --at +6h", "has a delay already"),
+        ("--scenario rush --at 1h --at 2h", "has a delay already"),
+    ],
+)
+def test_an_at_that_belongs_nowhere_is_refused(said: str, why: str) -> None:
+    with pytest.raises(click.UsageError, match=why):
+        joined(said.split())
+
+
+@pytest.mark.parametrize("command", [simulate, demo], ids=["simulate", "demo"])
+def test_both_commands_take_several_scenarios_each_with_its_moment(command: click.Command) -> None:
+    context = command.make_context("it", ["--scenario", "typhoon", "--scenario", "rush", "--at", "+6h"])
+    assert context.params["scenarios"] == (("typhoon", 0), ("rush", 6 * 3_600_000))
 
 
 def test_without_a_limit_nobody_waits() -> None:

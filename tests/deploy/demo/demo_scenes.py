@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploy.demo.scene import Headline, Lag, Scene, Signal
+from deploy.demo.scene import Firing, Headline, Lag, Scene, Signal
 from pearlstream.catalogue import Catalogue, City, Indicator, Scenario
 
 CLOCK_MS = 1_780_354_830_000
@@ -59,6 +59,9 @@ def catalogue() -> Catalogue:
         feeds={},
         indicators={one.id: one for one in indicators},
         scenarios={"SC99": scenario},
+        tasks={},
+        sub_items={},
+        cards={},
         sha="0" * 64,
     )
 
@@ -98,7 +101,12 @@ def scene(**changes: Any) -> Scene:
             restarts={"sink": 0, "worker": 1},
             memory_mb=812.3,
         ),
+        "alerts": (
+            Firing("A2", "M1", "", "critical", WINDOW_MS),
+            Firing("X1", "S1", "feed=some.feed", "warning", WINDOW_MS - 3_600_000, stale=True),
+            Firing("A1", "E1", "", "info", WINDOW_MS - 86_400_000),
+        ),
         "news": ("worker is back (restart 1)",),
         "hint": "Ctrl-C ends the run cleanly; logs: /var/pearl",
     }
-    return Scene(declared, declared.scenarios["SC99"], **{**values, **changes})
+    return Scene(declared, (declared.scenarios["SC99"],), **{**values, **changes})

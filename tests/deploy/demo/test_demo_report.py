@@ -55,6 +55,7 @@ def facts(life: Life) -> Facts:
         totals=TOTALS,
         rollup_count=970,
         settled=(12, "ab" * 32),
+        alerts=(3, 1),
         ledger=LEDGER,
         freshness_ms={"p50": 870.0, "p99": 1810.0},
         restarts={"worker": 2, "sink": 0},
@@ -73,7 +74,7 @@ def test_the_fixed_keys_are_there_with_what_they_mean(facts: Facts) -> None:
         "readings": {"produced": 1000, "accepted": 970, "quarantined": 10, "duplicate": 20, "late": 5},
         "stored": {"raw": 970, "rollup_count": 970},
         "freshness_ms": {"p50": 870.0, "p99": 1810.0},
-        "alerts": {"fired": 0, "resolved": 0},
+        "alerts": {"fired": 3, "resolved": 1},
         "score": None,
     }
     assert report["ledger"]["missing"] == report["ledger"]["doubled"] == 0
@@ -123,7 +124,7 @@ def test_books_that_are_missing_are_said(tmp_path: Path) -> None:
 
 
 def test_the_password_travels_in_the_environment_and_nowhere_else(life: Life, tmp_path: Path) -> None:
-    spec = simulator_spec(Wanted("SC02", 60.0, duration_ms=1500), life, RunFolder("x", tmp_path))
+    spec = simulator_spec(Wanted((("SC02", 0),), 60.0, duration_ms=1500), life, RunFolder("x", tmp_path))
     assert spec.env["PEARLSTREAM_CLICKHOUSE__PASSWORD"] == "geheim"
     assert "geheim" not in " ".join(spec.argv)
     assert "geheim" not in repr(life.settings)
@@ -131,9 +132,16 @@ def test_the_password_travels_in_the_environment_and_nowhere_else(life: Life, tm
 
 
 def test_the_simulator_is_asked_for_what_was_wanted(life: Life, tmp_path: Path) -> None:
-    wanted = Wanted("rush", 0.0, seed=3, duration_ms=90_000, rate=500.0, start="now")
+    wanted = Wanted((("typhoon", 0), ("rush", 5_400_000)), 0.0, seed=3, duration_ms=90_000, rate=500.0, start="now")
     line = " ".join(simulator_spec(wanted, life, RunFolder("x", tmp_path)).argv)
-    for part in ("--scenario rush", "--seed 3", "--speed max", "--duration 90000ms", "--rate 500", "--start now"):
+    for part in (
+        "--scenario typhoon --scenario rush+5400000ms",
+        "--seed 3",
+        "--speed max",
+        "--duration 90000ms",
+        "--rate 500",
+        "--start now",
+    ):
         assert part in line
 
 

@@ -110,5 +110,18 @@ def test_a_plain_line_names_what_is_raised() -> None:
     line = plain_line(scene())
     assert "raised: Middleton A2 2.31" in line
     assert "watch: Southbay A2 1.70" in line
+    assert "firing: Middleton A2 since 07:00, Southbay X1 since 06:00, Eastport A1 since 06-01 07:00" in line
     assert "behind 0/12/?" in line
     assert "Westmarch" not in line, "an open window is no news"
+
+
+def test_the_newest_open_alerts_stand_above_the_map_as_far_as_there_is_room() -> None:
+    found = drawn(scene(), 160, 45)
+    assert "firing 3" in found
+    newest, older, oldest = (
+        found.index(text) for text in ("✗ 07:00  Middleton", "✗ 06:00  Southbay", "! 06-01 07:00  E")
+    )
+    assert newest < older < oldest
+    assert "no data any more" in found
+    assert "✗ 07:00  Middleton" not in drawn(scene(), 80, 14)
+    assert "firing 3" in drawn(scene(), 80, 14)

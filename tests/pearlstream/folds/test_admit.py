@@ -230,7 +230,7 @@ def test_any_cut_into_batches_and_any_snapshot_gives_the_same_bytes(seed: int) -
     world.register(FEED, CITY, 4)
     hostile(world, random.Random(seed))
     whole = world.admit()
-    assert {output.target for output in whole} == {"accepted", "rollups", "quarantine"}
+    assert {output.target for output in whole} == {"accepted", "rollups", "crossings", "quarantine"}
     for cut in range(6):
         assert world.admit(random.Random(cut)) == whole
 

@@ -88,7 +88,7 @@ def test_json_is_all_that_stands_on_stdout(folder: Path):
     assert (body["prefix"], body["database"]) == ("import.kit.", "pearlstream_kit")
     assert body["devices"][0]["device"] == "d1"
     assert body["folded"]["accepted"] == 30
-    assert body["folded"]["indicators"][0]["indicator"] == "X09"
+    assert "X09" in {row["indicator"] for row in body["folded"]["indicators"]}
 
 
 def test_without_a_broker_it_says_what_needs_none(folder: Path):

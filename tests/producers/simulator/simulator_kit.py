@@ -8,20 +8,36 @@ from typing import Any
 import numpy as np
 
 from producers.simulator.columns import Coded
+from producers.simulator.fault_tables import FaultTables
 from producers.simulator.plan import Plan
 from producers.simulator.run import Simulation
 
 MINUTE_MS = 60_000
 TUESDAY = "2026-06-02T00:00:00+08:00"
 PlanMaker = Callable[..., Plan]
+SOUND: dict[str, Any] = {
+    "outlier": 0.0,
+    "stuck_per_day": 0.0,
+    "drift": 0.0,
+    "dropout_per_day": 0.0,
+    "dead": 0.0,
+    "unit": 0.0,
+    "reset_per_day": 0.0,
+    "calibration": False,
+}
+"""Sensors without a fault."""
+ON_THE_WAY = FaultTables({"sensor": SOUND})
+"""Only what goes wrong between sound devices and the log."""
 
 
-def flat(simulation: Simulation, feed: str, until_ms: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
+def flat(
+    simulation: Simulation, feed: str, until_ms: int | None = None, step_ms: int = MINUTE_MS
+) -> dict[str, np.ndarray[Any, Any]]:
     """Everything that the devices of a feed report during the plan, as columns; nothing is sent."""
     plan, run = simulation.plan, simulation._runs[feed]
     parts: dict[str, list[Any]] = {}
-    for begin in range(plan.start_ms, until_ms or plan.end_ms, MINUTE_MS):
-        for rows in run.readings.between(begin, begin + MINUTE_MS):
+    for begin in range(plan.start_ms, until_ms or plan.end_ms, step_ms):
+        for rows in run.readings.between(begin, begin + step_ms):
             columns = {"device": rows.device, "ts": rows.ts_ms, "seq": rows.seq, **rows.values}
             for name, column in columns.items():
                 parts.setdefault(name, []).append(column.text() if isinstance(column, Coded) else column)

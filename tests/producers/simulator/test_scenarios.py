@@ -9,8 +9,8 @@ import pytest
 from simulator_kit import MINUTE_MS, flat, travel_time_index
 
 from pearlstream.catalogue import Catalogue
-from pearlstream.catalogue.models import Effect, Envelope, Scenario
-from pearlstream.catalogue.simulation_check import check_effect
+from pearlstream.catalogue.scenario import Effect, Envelope, Scenario
+from pearlstream.catalogue.scenario_check import check_effect
 from pearlstream.errors import CatalogueError
 from producers.simulator.columns import Coded
 from producers.simulator.effects import envelope_at

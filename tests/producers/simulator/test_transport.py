@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulator_kit import MINUTE_MS, PlanMaker
+from simulator_kit import MINUTE_MS, ON_THE_WAY, PlanMaker
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Feed
@@ -37,7 +37,7 @@ def sent(plan: Plan) -> tuple[Simulation, dict[str, list[tuple[int, int, int]]]]
 
 
 def test_sequence_numbers_rise_by_one_per_reading_and_lost_ones_leave_gaps(plan: PlanMaker) -> None:
-    simulation, found = sent(plan(minutes=10, feeds=("factory.machine",)))
+    simulation, found = sent(plan(minutes=10, feeds=("factory.machine",), faults=ON_THE_WAY))
     readings = 60  # ten minutes at a cadence of ten seconds
     missing = 0
     for rows in found.values():
@@ -50,7 +50,7 @@ def test_sequence_numbers_rise_by_one_per_reading_and_lost_ones_leave_gaps(plan:
 
 
 def test_repeats_carry_the_same_values_and_come_in_the_declared_measure(plan: PlanMaker) -> None:
-    made = plan(minutes=10, feeds=("factory.machine",), rate=200.0)
+    made = plan(minutes=10, feeds=("factory.machine",), rate=200.0, faults=ON_THE_WAY)
     simulation, found = sent(made)
     counts = Counter((device, seq, ts) for device, rows in found.items() for seq, ts, _ in rows)
     repeats = sum(count - 1 for count in counts.values())
@@ -111,7 +111,7 @@ def test_readings_behind_an_outage_are_late_lost_or_still_held_and_never_forgott
     plan: PlanMaker, catalogue: Catalogue
 ) -> None:
     shaken = with_faults(catalogue, "traffic.flow", network=QUIET, outage=OUTAGE)
-    made = replace(plan(minutes=20, feeds=("traffic.flow",)), catalogue=shaken)
+    made = replace(plan(minutes=20, feeds=("traffic.flow",), faults=ON_THE_WAY), catalogue=shaken)
     simulation, found = sent(made)
     lost = simulation.lost()
     unique = sum(len({seq for seq, _, _ in rows}) for rows in found.values())

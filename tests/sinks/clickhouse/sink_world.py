@@ -13,12 +13,15 @@ from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Feed
 from pearlstream.fold import InProcess, Output, Record, headers_of
 from pearlstream.folds.admit import Admit
+from pearlstream.folds.cluster import Cluster
 from pearlstream.folds.indicate import Indicate
 from pearlstream.frame import ARROW, Tick, encode_arrow, expected_partition, frame_headers, tick_record
 from pearlstream.position import Source
 from pearlstream.program import compile_catalogue
 from pearlstream.registry import RegistryBook, encode_devices
 from pearlstream.store import Store
+from pearlstream.topics import ROLES as TOPICS
+from pearlstream.topics import partition_to
 from sinks.clickhouse.breaker import Breaker
 from sinks.clickhouse.tape import Spot
 from sinks.clickhouse.writer import Sink
@@ -26,8 +29,9 @@ from sinks.clickhouse.writer import Sink
 T0 = 1_700_000_000_000 // 86_400_000 * 86_400_000
 """Midnight UTC of a day in 2023, in ms."""
 PARTITIONS = 3
-ROLES = ("readings", "accepted", "rollups", "indicators", "quarantine", "alerts", "truth.labels", "devices")
-SINGLE = ("truth.labels", "devices")
+ROLES = (
+    "readings", "accepted", "rollups", "crossings", "indicators", "quarantine", "alerts", "truth.labels", "devices",
+)  # fmt: skip
 
 
 class Broker:
@@ -40,7 +44,7 @@ class Broker:
     def begin_again(self) -> None:
         self.ids = {role: str(uuid.uuid4()) for role in ROLES}
         self.logs: dict[Spot, list[Record]] = {
-            Spot(role, p): [] for role in ROLES for p in range(1 if role in SINGLE else self.count)
+            Spot(role, p): [] for role in ROLES for p in range(self.count if TOPICS[role].partitioned else 1)
         }
         self.first: dict[Spot, int] = {}
 
@@ -52,7 +56,7 @@ class Broker:
 
     def put(self, partition: int, outputs: Iterable[Output]) -> None:
         for output in outputs:
-            self.append(output.target, partition, output.key, output.value, output.headers)
+            self.append(output.target, partition_to(output.target, partition), output.key, output.value, output.headers)
 
 
 class MemoryTape:
@@ -122,6 +126,8 @@ class World:
             InProcess(Indicate(program, self.book, count, provisional=self._provisional), Source(ids["rollups"], p))
             for p in range(count)
         ]
+        stage = Cluster(program, self.book, count, provisional=self._provisional)
+        self.cluster = InProcess(stage, Source(ids["crossings"], 0))
         self._sequences.clear()
 
     def register(self, feed: Feed, city: str, devices: int) -> None:
@@ -170,10 +176,11 @@ class World:
             self._fold(partition, self.broker.append("readings", partition, key, value, headers))
 
     def _fold(self, partition: int, record: Record) -> None:
-        before = len(self.broker.logs[Spot("rollups", partition)])
+        rollups, crossings = self.broker.logs[Spot("rollups", partition)], self.broker.logs[Spot("crossings", 0)]
+        before = len(rollups), len(crossings)
         self.broker.put(partition, self.admits[partition].feed([record]))
-        fresh = self.broker.logs[Spot("rollups", partition)][before:]
-        self.broker.put(partition, self.indicates[partition].feed(fresh))
+        self.broker.put(partition, self.indicates[partition].feed(rollups[before[0] :]))
+        self.broker.put(0, self.cluster.feed(crossings[before[1] :]))
 
     def label(self, **label: Any) -> None:
         """A truth label."""
