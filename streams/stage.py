@@ -28,7 +28,7 @@ from streams.logread import as_record, first_offset_at, log_reader
 
 log = get_logger(__name__)
 
-BATCH_RECORDS = 200
+BATCH_RECORDS = 1000
 BATCH_WITHIN_S = 0.02
 UNACKED_BYTES = 32 << 20
 """Bytes of outputs in flight before folding waits."""

@@ -14,10 +14,10 @@ MINUTES = 12
 PARTITIONS = 6
 
 
-def in_process(seed: int) -> tuple[int, str]:
+def in_process(seed: int, minutes: int = MINUTES) -> tuple[int, str]:
     """The fingerprint of a simulated run that met no broker, no worker and no store."""
     catalogue = load_catalogue()
-    plan = make_plan(catalogue, [("SC02", 0)], seed=seed, duration_ms=MINUTES * 60_000)
+    plan = make_plan(catalogue, [("SC02", 0)], seed=seed, duration_ms=minutes * 60_000)
     program, book = compile_catalogue(catalogue), RegistryBook(catalogue.feeds)
     steps = list(simulate(plan))
     book.read(record for step in steps for record in step.devices)

@@ -21,7 +21,9 @@ from pearlstream.program import IndicatorProgram, MeasureRef, Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
 
 PROVISIONAL_MS = 10_000
-"""Open windows are shown so often, in clock time."""
+"""Open windows are shown so often at most, in clock time."""
+SHOWN_PER_HOP = 10
+"""An open window is shown about so many times before the next one begins: what moves slowly needs no more."""
 CORRECTION_MS = 30_000
 """Settled windows are corrected at most so often, in clock time."""
 LATENESS_MS = 86_400_000
@@ -162,13 +164,13 @@ class Reckoner:
         rows: list[WireRow] = []
         clock = state.clock
         correct = crossed(before, clock, CORRECTION_MS)
-        show = self.provisional and crossed(before, clock, PROVISIONAL_MS)
         for place, fleet in state.fleets.items():
             told = state.told[place]
             one = self.program.indicators[place.program]
             if correct and told.doubted:
                 rows += self._correct(state, place, fleet)
             due = settles(told.next_end, one.hold_ms, clock)
+            show = self.provisional and crossed(before, clock, max(PROVISIONAL_MS, one.hop_ms // SHOWN_PER_HOP))
             if not due and not show:
                 continue
             evaluator = self._evaluator(state, place, fleet)
