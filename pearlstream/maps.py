@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from pearlstream.errors import TermError
@@ -26,8 +27,14 @@ class Histogram:
     counts: Mapping[int, int]
 
     def __post_init__(self) -> None:
-        if not self.edges or not all(low < high for low, high in pairwise((-math.inf, *self.edges, math.inf))):
+        if not _ascend(self.edges):
             raise TermError(f"edges {self.edges} do not ascend", remedy="declare at least one, each above the last")
+
+
+@lru_cache
+def _ascend(edges: tuple[float, ...]) -> bool:
+    """Whether there are any, each above the last; asked of the same few edges again and again."""
+    return bool(edges) and all(low < high for low, high in pairwise((-math.inf, *edges, math.inf)))
 
 
 def quantile(histogram: Histogram, q: float) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from pearlstream.catalogue.catalogue import Catalogue
 from pearlstream.catalogue.indicator import Base, Indicator, Measure, Reduction
@@ -121,6 +122,11 @@ class IndicatorProgram:
     def key(self) -> str:
         """Names the program: the indicator, and the feed where it is one of several."""
         return f"{self.indicator.id}/{self.dims_prefix}"
+
+    @cached_property
+    def dims(self) -> tuple[str, ...]:
+        """The dimensions that its rows are kept by, sorted."""
+        return tuple(sorted(self.indicator.dims))
 
     @property
     def refs(self) -> tuple[MeasureRef, ...]:

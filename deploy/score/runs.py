@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from deploy.score.crew import Progress, Run, one_thread
+from deploy.score.crew import Progress, Run, one_thread, seldom_collected
 from deploy.score.evidence import MINUTE_MS, Evidence, episodes_of
 from deploy.score.judge import Verdict, judge, length_min
 from deploy.score.means import Means
@@ -84,7 +84,8 @@ def score(task: Task, progress: Progress | None = None) -> Scored:
     watched = sorted({(truth.feed, truth.field) for truth in scenario.truth if truth.must == "move" and truth.feed})
     run = Run(plan, watched, jobs=task.jobs)
     rules = Rules.of(catalogue)
-    rows = _kept(run.rows(progress), {*rules.by_id, *(truth.indicator for truth in scenario.truth)})
+    with seldom_collected():
+        rows = _kept(run.rows(progress), {*rules.by_id, *(truth.indicator for truth in scenario.truth)})
     evidence = Evidence(
         scenario=scenario,
         seed=task.seed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from producers.simulator.columns import Coded
 from producers.simulator.columns import Column as Column
 from producers.simulator.fleet import Fleet
 from producers.simulator.plan import DRAIN_MS, Plan
-from producers.simulator.rows import Rows, join_rows
+from producers.simulator.rows import Rows
 from producers.simulator.run import Simulation
 
 STRETCH = 30
@@ -69,6 +70,8 @@ class Share:
             feed: DirectFeed(program.feeds[feed], _devices(self.simulation.fleets[feed]), book.last, offsets)
             for feed in self.feeds
         }
+        self._naming = sorted({ref.measure for one in program.indicators if one.elsewhere for ref in one.refs})
+        self._waiting: list[pl.DataFrame] = []
         self._words: dict[tuple[str, str], pl.Series] = {}
 
     @property
@@ -87,56 +90,65 @@ class Share:
             ticks = range(tick, min(self._rests.at(tick + STRETCH - 1), last) + 1)
             parts = [part for feed in self.feeds if (part := self._fold(feed, ticks)) is not None]
             over = plan.start_ms + ticks[-1] * plan.tick_ms >= plan.end_ms + DRAIN_MS
-            yield Stretch(ticks[-1], self._by_rest(parts), self.simulation.drained_ms() if over else None)
+            yield Stretch(ticks[-1], self._by_rest(parts, ticks[-1]), self.simulation.drained_ms() if over else None)
             tick = ticks[-1] + 1
 
     def _fold(self, feed: str, ticks: range) -> pl.DataFrame | None:
         """The partials of one feed in some ticks."""
         plan = self.plan
-        found, numbers = [], []
-        for tick in ticks:
-            until_ms = plan.start_ms + tick * plan.tick_ms
-            rows = self.simulation.arrived(feed, self._reported(feed, until_ms), until_ms)
-            if rows is not None:
-                found.append(rows.take(np.argsort(rows.arrival_ms, kind="stable")))
-                numbers.append(np.full(len(rows), tick))
-        if not found:
+        until_ms = plan.start_ms + ticks[-1] * plan.tick_ms
+        rows = self.simulation.arrived(feed, self._reported(feed, ticks), until_ms)
+        if rows is None:
             return None
-        return self._admit[feed].partials(self._columns(feed, join_rows(found), np.concatenate(numbers)))
+        rows = rows.take(np.argsort(rows.arrival_ms, kind="stable"))
+        return self._admit[feed].partials(self._columns(feed, rows))
 
-    def _reported(self, feed: str, until_ms: int) -> list[Rows]:
-        """What the devices of a feed say in one step; the means of watched fields are taken on the way."""
-        said = self.simulation.reported(feed, until_ms - self.plan.tick_ms, until_ms)
-        for name in (name for of, name in self.watched if of == feed):
-            for rows in said:
-                self.means.add(self.simulation.fleets[feed], name, rows)
+    def _reported(self, feed: str, ticks: range) -> Rows | None:
+        """What the devices of a feed say in some ticks; the means of watched fields are taken on the way."""
+        plan = self.plan
+        from_ms, until_ms = (plan.start_ms + tick * plan.tick_ms for tick in (ticks[0] - 1, ticks[-1]))
+        said = self.simulation.reported(feed, from_ms, until_ms)
+        if said is not None:
+            for name in (name for of, name in self.watched if of == feed):
+                self.means.add(self.simulation.fleets[feed], name, said)
         return said
 
     def listen(self) -> None:
         """Only take the means of what is watched, from the plan's start to its end."""
-        plan = self.plan
+        last = -(-self.plan.duration_ms // self.plan.tick_ms)
         for feed in self.feeds:
-            for until_ms in range(plan.start_ms + plan.tick_ms, plan.end_ms + 1, plan.tick_ms):
-                self._reported(feed, until_ms)
+            for tick in range(1, last + 1, STRETCH):
+                self._reported(feed, range(tick, min(tick + STRETCH, last + 1)))
 
-    def _by_rest(self, parts: Sequence[pl.DataFrame]) -> dict[int, bytes]:
-        """Partials of several feeds as one Arrow stream for each tick at which they are looked at."""
+    def _by_rest(self, parts: Sequence[pl.DataFrame], last: int) -> dict[int, bytes]:
+        """Partials of several feeds as one Arrow stream for each tick up to `last` at which they are looked at."""
+        parts = [*self._waiting, *(self._at_rest(part) for part in parts)]
         if not parts:
             return {}
         together = pl.concat(parts)
-        cut = together[CUT].to_numpy()
-        ahead = np.array(self._rests.ahead)[cut % len(self._rests.ahead)]
-        whole = merge(together.with_columns(pl.Series(CUT, cut + ahead)), self._kinds, (CUT, *IDENTITY))
+        self._waiting = [together.filter(pl.col(CUT) > last)]
+        whole = merge(together.filter(pl.col(CUT) <= last), self._kinds, (CUT, *IDENTITY))
         table = whole.drop(CUT).to_arrow().cast(PARTIAL_ARROW)
         ticks, starts = np.unique(whole[CUT].to_numpy(), return_index=True)
-        ends = np.r_[starts[1:], len(whole)]
+        bounds = [*starts.tolist(), len(whole)]
         return {
-            int(tick): _stream(table.slice(start, end - start))
-            for tick, start, end in zip(ticks.tolist(), starts.tolist(), ends.tolist(), strict=True)
+            tick: _stream(table.slice(start, end - start))
+            for tick, (start, end) in zip(ticks.tolist(), pairwise(bounds), strict=True)
         }
 
-    def _columns(self, feed: str, rows: Rows, tick: Any) -> Columns:
+    def _at_rest(self, partials: pl.DataFrame) -> pl.DataFrame:
+        """Partials with the tick at which somebody may first ask for them: no window ends within a pane, so one that
+        is still open waits for its end. Only what makes a place known by naming it is told at once."""
+        pane_ends = pl.col("pane_ms") + pl.col("pane_len_s") * 1000 - self.plan.start_ms
+        closed = pl.max_horizontal(pl.col(CUT), -(-pane_ends // self.plan.tick_ms))
+        told = pl.when(pl.col("measure").is_in(self._naming)).then(pl.col(CUT)).otherwise(closed)
+        cut = partials.select(told.cast(pl.Int64).alias(CUT))[CUT].to_numpy()
+        ahead = np.array(self._rests.ahead)[cut % len(self._rests.ahead)]
+        return partials.with_columns(pl.Series(CUT, cut + ahead))
+
+    def _columns(self, feed: str, rows: Rows) -> Columns:
         declared = self.plan.catalogue.feeds[feed]
+        tick = (rows.arrival_ms - self.plan.start_ms) // self.plan.tick_ms + 1
         return Columns(
             device=rows.device,
             ts=rows.ts_ms,

@@ -32,12 +32,6 @@ def _dims(text: str) -> Mapping[str, str]:
     return parse_dims(text)
 
 
-@lru_cache(maxsize=65_536)
-def _narrowed(text: str, names: tuple[str, ...]) -> str:
-    """The part of canonical dimensions that concerns `names`, canonical again."""
-    return ",".join(pair for pair in text.split(",") if pair.split("=", 1)[0] in names) if text and names else ""
-
-
 BaseOf = Callable[[str, str, str, int], float | None]
 """What is ordinary per unit of `per`: by indicator, name of the base, city, start of the window in ms."""
 
@@ -65,7 +59,6 @@ class Evaluator:
         self.city = city
         self.population = population
         self.fleet = fleet
-        self.names = tuple(sorted(program.indicator.dims))
         self.elapsed_ms = program.length_ms
 
     def rows(self, end_ms: int, clock_ms: int | None = None) -> Iterator[Row]:
@@ -75,14 +68,16 @@ class Evaluator:
         """
         start = end_ms - self.program.length_ms
         self.elapsed_ms = self.program.length_ms if clock_ms is None else min(self.program.length_ms, clock_ms - start)
-        if not self.names:
+        if not self.program.dims:
             yield self._row("", None, start, self.fleet.all)
             return
         groups = {group for group, members in self.fleet.by_dims.items() if members.owed(start, 1).devices}
+        grains = range(start, end_ms, self.program.hop_ms)
         for ref in self.program.measures.values():
-            for _, dims, series in self._series(ref):
-                if any(g in series.grains for g in range(start, end_ms, self.program.hop_ms)):
-                    groups.add(_narrowed(dims, self.names))
+            for city in self.cities:
+                for group, some in self.store.groups_of(city, ref.measure):
+                    if group not in groups and any(g in series.grains for series in some for g in grains):
+                        groups.add(group)
         for group in sorted(groups):
             yield self._row(group, group, start, self.fleet.by_dims.get(group, NOBODY))
         if self.program.indicator.total:
@@ -143,19 +138,18 @@ class Evaluator:
             "population": self.population,
         }
 
-    def _series(self, ref: MeasureRef) -> Iterator[tuple[str, str, Series]]:
-        """The series of a measure, each with its city and its dimensions."""
+    def _series(self, ref: MeasureRef, group: str | None) -> Iterator[tuple[str, str, Series]]:
+        """The series of a measure in a group of dimensions (None: in all), each with its city and its dimensions."""
         for city in self.cities:
-            for dims, series in self.store.of(city, ref.measure).items():
+            for dims, series in self.store.of(city, ref.measure, group):
                 yield city, dims, series
 
     def _merged(self, ref: MeasureRef, group: str | None, start: int, length: int) -> Merged:
         """A measure over a stretch of time, all of its finer dimensions taken together."""
         total = Merged()
         grains = range(start, start + length, self.program.hop_ms)
-        for _, dims, series in self._series(ref):
-            if group is None or _narrowed(dims, self.names) == group:
-                _merge_into(total, ref.kind, series.over(grains))
+        for _, _, series in self._series(ref, group):
+            series.over(grains, total)
         return total
 
     def _reduced(self, reduction: ReductionProgram, group: str | None, end: int) -> float | None:
@@ -165,12 +159,11 @@ class Evaluator:
         by_member: dict[tuple[str, str], dict[str, Merged]] = {}
         for name in reduction.measures:
             ref = self.program.measures[name]
-            for city, dims, series in self._series(ref):
-                if group is None or _narrowed(dims, self.names) == group:
-                    merged = series.over(grains)
-                    if merged is not None:
-                        found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
-                        _merge_into(found.setdefault(name, Merged()), ref.kind, merged)
+            for city, dims, series in self._series(ref, group):
+                merged = Merged()
+                if series.over(grains, merged):
+                    found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
+                    found.setdefault(name, Merged()).merge(ref.kind, merged)
         results = []
         for member in sorted(by_member):
             members = self.fleet.by_member.get((each, group or "", *member), NOBODY)
@@ -219,17 +212,6 @@ class Evaluator:
         if pair.raise_.met(value, base):
             return RAISED
         return OK if pair.clear.met(value, base) else WATCH
-
-
-def _merge_into(total: Merged, kind: MeasureKind, part: Merged | None) -> None:
-    if part is None:
-        return
-    if kind is MeasureKind.MAP:
-        for key, count in part.counts.items():
-            total.counts[key] = total.counts.get(key, 0) + count
-        total.rows += part.rows
-    elif part.value is not None:
-        total.add(kind, None, part.value, part.rows)
 
 
 def _value(ref: MeasureRef, merged: Merged) -> Value:

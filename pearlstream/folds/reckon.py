@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pearlstream.folds.evaluate import Evaluator, Row
 from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, fleet_of
-from pearlstream.folds.windows import Merged, Store
+from pearlstream.folds.windows import Merged, Part, Store
 from pearlstream.panes import crossed, ends_touched, first_end_after, floor_to, settles
 from pearlstream.program import IndicatorProgram, MeasureRef, Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
@@ -34,6 +35,20 @@ MAX_WINDOWS_PER_TICK = 2000
 
 WireRow = tuple[Any, ...]
 """A row with the columns of `INDICATORS_ARROW`."""
+
+
+_PANE = ("feed", "measure", "city", "dims", "pane_ms", "late")
+"""What partials have in common that are merged in one go."""
+
+
+def _by_pane(table: Any) -> Iterator[tuple[tuple[Any, ...], Part]]:
+    """Partials by what is in `_PANE`, in the order in which it first occurs."""
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    some = frame.group_by(_PANE, maintain_order=True).agg("key", "value", pl.col("n").sum())
+    panes = zip(*(some[name].to_list() for name in _PANE), strict=True)
+    parts = map(Part, *(some[name].to_list() for name in ("key", "value", "n")))
+    return zip(panes, parts, strict=True)
 
 
 class Place(NamedTuple):
@@ -93,23 +108,21 @@ class Reckoner:
 
     def start(self, cities: Sequence[str]) -> Reckoning:
         """Nothing measured, nothing said."""
-        return Reckoning(tuple(cities), [Store() for _ in self.program.indicators])
+        return Reckoning(tuple(cities), [Store(one.dims) for one in self.program.indicators])
 
     # ------------------------------------------------------------------ partials and clocks
 
     def add(self, state: Reckoning, table: Any) -> None:
         """Merge partials, a table of `PARTIAL_ARROW`; those of other stages are passed over."""
         table = table.filter(pc.is_in(table["measure"], value_set=self._measures))
-        columns = [table[name].to_pylist() for name in ("feed", "measure", "city", "dims", "pane_ms", "key")]
-        numbers = [table[name].to_pylist() for name in ("value", "n", "late")]
-        for feed, measure, city, dims, pane, key, value, n, late in zip(*columns, *numbers, strict=True):
+        for (feed, measure, city, dims, pane, late), some in _by_pane(table):
             for number, ref in self._routes.get((feed, measure), ()):
                 one = self.program.indicators[number]
                 if (late and not ref.late) or (one.group and city not in one.group):
                     continue
                 place = Place(number, one.indicator.scope.upper() or city)
                 grain = floor_to(pane, one.hop_ms, self._cut(one, city))
-                state.stores[number].at(city, measure, dims, ref.kind).add(grain, key, value, n)
+                state.stores[number].at(city, measure, dims, ref.kind).add(grain, some)
                 if one.elsewhere:
                     state.named.add(place)
                 told = state.told.get(place)
@@ -291,7 +304,7 @@ class Reckoner:
         state = Reckoning(tuple(cities), [], meta["clock"], meta["registry"], meta["sim"])
         kinds = [{ref.measure: ref.kind for ref in one.refs} for one in self.program.indicators]
         for number, entries in enumerate(meta["stores"]):
-            store = Store()
+            store = Store(self.program.indicators[number].dims)
             for city, measure, dims, grains in entries:
                 series = store.at(city, measure, dims, kinds[number][measure])
                 series.grains = {g: Merged(value, dict(counts), rows) for g, value, counts, rows in grains}

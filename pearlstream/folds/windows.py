@@ -7,13 +7,20 @@ so nothing is lost by that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pearlstream.measures import MeasureKind
 
-Cell = list[int]
-"""[value, rows] of a scalar measure in one grain."""
+
+class Part(NamedTuple):
+    """Partials of one series that lie in one pane: keys (null unless the measure is a map), values, and the rows
+    behind all of them."""
+
+    keys: Sequence[int | None]
+    values: Sequence[int]
+    rows: int
 
 
 @dataclass
@@ -24,18 +31,36 @@ class Merged:
     counts: dict[int, int] = field(default_factory=dict)
     rows: int = 0
 
-    def add(self, kind: MeasureKind, key: int | None, value: int, rows: int) -> None:
-        """Merge one partial."""
-        self.rows += rows
+    def add(self, kind: MeasureKind, part: Part) -> None:
+        """Merge partials."""
+        self.rows += part.rows
         if kind is MeasureKind.MAP:
-            assert key is not None
-            self.counts[key] = self.counts.get(key, 0) + value
-        elif self.value is None:
-            self.value = value
-        elif kind is MeasureKind.SUM:
-            self.value += value
+            counts = self.counts
+            for key, value in zip(part.keys, part.values, strict=True):
+                assert key is not None
+                counts[key] = counts.get(key, 0) + value
         else:
-            self.value = min(self.value, value) if kind is MeasureKind.MIN else max(self.value, value)
+            self._put(kind, _REDUCE[kind](part.values))
+
+    def merge(self, kind: MeasureKind, other: Merged) -> None:
+        """Merge another stretch of time."""
+        self.rows += other.rows
+        if kind is MeasureKind.MAP:
+            counts = self.counts
+            for key, count in other.counts.items():
+                counts[key] = counts.get(key, 0) + count
+        elif other.value is not None:
+            self._put(kind, other.value)
+
+    def _put(self, kind: MeasureKind, value: int) -> None:
+        self.value = value if self.value is None else _REDUCE[kind]((self.value, value))
+
+
+_REDUCE: dict[MeasureKind, Callable[[Sequence[int]], int]] = {
+    MeasureKind.SUM: sum,
+    MeasureKind.MIN: min,
+    MeasureKind.MAX: max,
+}
 
 
 @dataclass
@@ -45,29 +70,22 @@ class Series:
     kind: MeasureKind
     grains: dict[int, Merged] = field(default_factory=dict)
 
-    def add(self, grain_ms: int, key: int | None, value: int, rows: int) -> None:
-        """Merge one partial into its grain."""
+    def add(self, grain_ms: int, part: Part) -> None:
+        """Merge partials into their grain."""
         grain = self.grains.get(grain_ms)
         if grain is None:
             grain = self.grains[grain_ms] = Merged()
-        grain.add(self.kind, key, value, rows)
+        grain.add(self.kind, part)
 
-    def over(self, starts: Iterable[int]) -> Merged | None:
-        """All of the grains that start at `starts` as one, None if none of them has a row."""
-        total: Merged | None = None
+    def over(self, starts: Iterable[int], total: Merged) -> bool:
+        """Merge the grains that start at `starts` into `total`; whether there are any."""
+        found = False
         for start in starts:
             grain = self.grains.get(start)
-            if grain is None:
-                continue
-            if total is None:
-                total = Merged()
-            if self.kind is MeasureKind.MAP:
-                for key, count in grain.counts.items():
-                    total.counts[key] = total.counts.get(key, 0) + count
-                total.rows += grain.rows
-            elif grain.value is not None:
-                total.add(self.kind, None, grain.value, grain.rows)
-        return total
+            if grain is not None:
+                total.merge(self.kind, grain)
+                found = True
+        return found
 
     def forget(self, before_ms: int) -> None:
         """Drop the grains that start before an instant."""
@@ -77,10 +95,14 @@ class Series:
 
 @dataclass
 class Store:
-    """All series of one program's measures: by city, measure and dimensions (canonical text)."""
+    """All series of one program's measures. `names`: the dimensions, sorted, that its rows are kept by; a row is about
+    the series whose dimensions agree in them."""
 
+    names: tuple[str, ...] = ()
     series: dict[tuple[str, str, str], Series] = field(default_factory=dict)
-    by_measure: dict[tuple[str, str], dict[str, Series]] = field(default_factory=dict)
+    """By city, measure and dimensions (canonical text)."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Series]]] = field(default_factory=dict)
+    """By city and measure: by the group of dimensions that a row is about, and all dimensions."""
 
     def at(self, city: str, measure: str, dims: str, kind: MeasureKind) -> Series:
         """The series, made if it was not there."""
@@ -88,12 +110,23 @@ class Store:
         found = self.series.get(key)
         if found is None:
             found = self.series[key] = Series(kind)
-            self.by_measure.setdefault((city, measure), {})[dims] = found
+            groups = self.groups.setdefault((city, measure), {})
+            groups.setdefault(narrowed(dims, self.names), {})[dims] = found
         return found
 
-    def of(self, city: str, measure: str) -> Mapping[str, Series]:
-        """The series of a measure in a city, by dimensions."""
-        return self.by_measure.get((city, measure), {})
+    def of(self, city: str, measure: str, group: str | None = None) -> Iterator[tuple[str, Series]]:
+        """The series of a measure in a city with their dimensions: of all groups, or of one."""
+        groups = self.groups.get((city, measure), {})
+        if group is not None:
+            yield from groups.get(group, {}).items()
+            return
+        for some in groups.values():
+            yield from some.items()
+
+    def groups_of(self, city: str, measure: str) -> Iterator[tuple[str, Iterable[Series]]]:
+        """The groups of a measure in a city, each with its series."""
+        for group, some in self.groups.get((city, measure), {}).items():
+            yield group, some.values()
 
     def forget(self, before_ms: int) -> None:
         """Drop grains before an instant, and series that are left with none."""
@@ -102,7 +135,16 @@ class Store:
             if not series.grains:
                 city, measure, dims = key
                 del self.series[key]
-                del self.by_measure[city, measure][dims]
+                groups = self.groups[city, measure]
+                group = narrowed(dims, self.names)
+                del groups[group][dims]
+                if not groups[group]:
+                    del groups[group]
 
     def __iter__(self) -> Iterator[tuple[tuple[str, str, str], Series]]:
         return iter(self.series.items())
+
+
+def narrowed(dims: str, names: tuple[str, ...]) -> str:
+    """The part of canonical dimensions that concerns `names`, canonical again."""
+    return ",".join(pair for pair in dims.split(",") if pair.split("=", 1)[0] in names) if dims and names else ""

@@ -7,6 +7,7 @@ a rare event, so that they do not depend on how many draws came before.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ _MIX2 = np.uint64(0x94D049BB133111EB)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
+@lru_cache(maxsize=4096)
 def key_of(*purpose: str | int) -> int:
     """A 64-bit number that stands for a purpose."""
     text = "\x1f".join(str(part) for part in purpose)

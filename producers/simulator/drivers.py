@@ -17,7 +17,7 @@ from producers.simulator.columns import Coded, Column, take
 from producers.simulator.fleet import KM_PER_DEGREE, Fleet
 from producers.simulator.formula import Compiled, compile_formula
 from producers.simulator.plan import ScenarioAt
-from producers.simulator.reports import HOUR_MS, Reports
+from producers.simulator.reports import HOUR_MS, TOGETHER_MS, Reports
 
 STEP_MS = 300_000
 """Time between two rows of the grid."""
@@ -27,7 +27,8 @@ Field = Callable[[float], Floats]
 
 
 class Drivers:
-    """The drivers of one scenario over one fleet. Ask in order of time, back by a cadence at most."""
+    """The drivers of one scenario over one fleet. Ask in order of time, back by two cadences or what is computed
+    together at most."""
 
     def __init__(self, fleet: Fleet, at: ScenarioAt) -> None:
         scenario = at.scenario
@@ -41,7 +42,8 @@ class Drivers:
         self._next = 0
         lag_ms = max((driver.lag for driver in scenario.driver), default=0.0) * MINUTE_MS
         # events lie up to a cadence before the report that brings them, which lies up to one before the latest
-        self._kept = math.ceil((2 * fleet.cadence_ms + lag_ms) / STEP_MS) + 2
+        back_ms = 2 * fleet.cadence_ms + TOGETHER_MS
+        self._kept = math.ceil((back_ms + lag_ms) / STEP_MS) + 2
 
     def at(self, name: str, reports: Reports) -> Floats:
         """The values of one driver where and when the reports are made; before the start, those of the start."""
@@ -50,8 +52,8 @@ class Drivers:
         first, last = int(step.min()), int(step.max()) + 1
         self._advance(last)
         rows = self._rows[name]
-        table = np.stack([rows[index][reports.rows] for index in range(first, last + 1)])
-        return _between(table, step - first, since % STEP_MS / STEP_MS)
+        table = np.stack([rows[index] for index in range(first, last + 1)])
+        return _between(table, step - first, reports.devices, since % STEP_MS / STEP_MS)
 
     def _advance(self, last: int) -> None:
         """Compute the rows up to `last`, and forget those that are too old."""
@@ -170,8 +172,7 @@ def remembered(row: Floats, before: Floats) -> Floats:
     return np.where(np.abs(row) >= np.abs(before), row, before)
 
 
-def _between(table: Floats, step: Ints, part: Floats) -> Floats:
-    """Straight lines between the rows of a table, for each of its columns at its own place."""
-    column = np.arange(table.shape[1])
+def _between(table: Floats, step: Ints, column: Ints, part: Floats) -> Floats:
+    """Straight lines between the rows of a table, at places in some of its columns."""
     values: Floats = table[step, column] * (1 - part) + table[step + 1, column] * part
     return values

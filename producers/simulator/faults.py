@@ -160,17 +160,19 @@ class SensorFaults:
         return rows.take(sent)
 
     def _restart(self, rows: Rows, hot: Ints) -> None:
-        """Count from the first reading after a reset; `rows.seq` is written to."""
+        """Count from the first reading after each reset; `rows.seq` is written to."""
         device = rows.device[hot]
         reset = self._kinds["counter_reset"].latest(device, rows.ts_ms[hot])
         fresh = np.flatnonzero(reset.hit & (reset.from_ms > self._reset_ms[device]))
         if not fresh.size:
             return
-        restarted, first, which = np.unique(device[fresh], return_index=True, return_inverse=True)
+        first, which = _first_of_spell(device[fresh], reset.from_ms[fresh])
         base = rows.seq[hot[fresh[first]]]
-        self._seq_base[restarted] += base
-        self._reset_ms[restarted] = reset.from_ms[fresh[first]]
         rows.seq[hot[fresh]] -= base[which]
+        # a device that was reset twice goes on from the later one
+        restarted = device[fresh[first]]
+        self._seq_base[restarted] = self._seq_base[restarted] + base
+        self._reset_ms[restarted] = reset.from_ms[fresh[first]]
 
     def _unit(self, patient: _Patient, spell: Found) -> None:
         """Ten times the value, or a tenth."""
@@ -196,11 +198,11 @@ class SensorFaults:
         """The value of the episode's first reading."""
         for name, some in self._by_field("stuck", patient, spell):
             device, from_ms = patient.device[some], spell.from_ms[some]
-            fresh = np.flatnonzero(self._held_from[device] != from_ms)
-            begun, first = np.unique(device[fresh], return_index=True)
-            self._held[begun] = patient.value(name, some)[fresh[first]]
-            self._held_from[begun] = from_ms[fresh[first]]
-            patient.put(name, some, self._held[device])
+            first, which = _first_of_spell(device, from_ms)
+            begun, at_ms = device[first], from_ms[first]
+            held = np.where(self._held_from[begun] == at_ms, self._held[begun], patient.value(name, some)[first])
+            self._held[begun], self._held_from[begun] = held, at_ms
+            patient.put(name, some, held[which])
 
     def _calibration(self, patient: _Patient, spell: Found) -> None:
         """Zero in the first half, then a part of the range."""
@@ -248,6 +250,18 @@ class _Patient:
         if not self._changed:
             return rows
         return Rows(rows.device, rows.ts_ms, rows.seq, rows.arrival_ms, rows.repeat, rows.values | self._changed)
+
+
+def _first_of_spell(device: Ints, from_ms: Ints) -> tuple[Ints, Ints]:
+    """The first row of each spell, a device's spells in order of time, and for each row the place of its spell there.
+
+    Rows are in order of time; a spell is known by its device and begin.
+    """
+    order = np.lexsort((from_ms, device))
+    head = np.r_[True, (np.diff(device[order]) != 0) | (np.diff(from_ms[order]) != 0)]
+    which = np.empty(len(device), dtype=np.int64)
+    which[order] = np.cumsum(head) - 1
+    return order[head], which
 
 
 def touched_fields(fleet: Fleet, shape: Simulate, sensor: Sensor) -> tuple[str, ...]:

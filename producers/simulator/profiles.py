@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,12 +31,15 @@ class WeekTable:
         """The values at local times (ms since 1970 of the city's own clock)."""
         values: Floats = self._table[(local_ms // STEP_MS + _MONDAY * PER_DAY) % PER_WEEK]
         if self._months and len(local_ms):
-            values = values * self._months[_month(int(local_ms[0]))]
+            first, last = _month(int(local_ms.min())), _month(int(local_ms.max()))
+            months = np.asarray(self._months)
+            values = values * (months[first] if first == last else months[_month(local_ms)])
         return values
 
 
-def _month(local_ms: int) -> int:
-    return int(np.datetime64(local_ms, "ms").astype("datetime64[M]").astype(int) % 12)
+def _month(local_ms: Ints | int) -> Any:
+    """January is 0."""
+    return np.asarray(local_ms).astype("datetime64[ms]").astype("datetime64[M]").astype(int) % 12
 
 
 def _day(day: Day) -> Floats:

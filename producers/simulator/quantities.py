@@ -27,7 +27,7 @@ from pearlstream.catalogue.simulation import (
     words_of,
 )
 from producers.simulator.chance import Floats, key_of, normal_of, quota, stream
-from producers.simulator.columns import Coded, Column
+from producers.simulator.columns import Coded, Column, join
 from producers.simulator.constants import by_word
 from producers.simulator.fleet import Fleet
 from producers.simulator.formula import compile_formula
@@ -55,13 +55,13 @@ def _source(quantity: AnyQuantity, fleet: Fleet, tables: Mapping[str, WeekTable]
             mean = compile_formula(quantity.mean)
             return lambda reports: reports.compute(mean)
         case Pieces():
-            return _pieces(quantity, fleet, seed)
+            return _turn_by_turn(_pieces(quantity, fleet, seed))
         case Queue():
-            return _queue(quantity, fleet)
+            return _turn_by_turn(_queue(quantity, fleet), _before(quantity))
         case Accrue():
-            return _accrue(quantity, fleet, seed)
+            return _turn_by_turn(_accrue(quantity, fleet, seed), _before(quantity))
         case States():
-            return _states(quantity, fleet, tables, seed)
+            return _turn_by_turn(_states(quantity, fleet, tables, seed))
         case _:
             return _lot(quantity, fleet, seed)
 
@@ -80,6 +80,25 @@ def _lot(quantity: Poisson | Binomial | Chance | Draw | Serial | Pick, fleet: Fl
             return serial(quantity, fleet, seed)
         case Pick():
             return pick(quantity, fleet, seed)
+
+
+def _turn_by_turn(source: Source, aside: str = "") -> Source:
+    """A source that remembers the report before, asked for one cadence after the other. `aside`: a column that it
+    leaves behind besides its own."""
+
+    def each(reports: Reports) -> Column:
+        turns = list(reports.each_turn())
+        column = join([source(turn) for turn in turns])
+        if aside and len(turns) > 1:
+            reports.columns[aside] = join([turn[aside] for turn in turns])
+        return column
+
+    return each
+
+
+def _before(quantity: Queue | Accrue) -> str:
+    """The name under which terms find what was carried over from the report before."""
+    return f"{quantity.name}_before"
 
 
 def _clipped(quantity: AnyQuantity, source: Source) -> Source:
@@ -115,8 +134,8 @@ def _level(level: Level, fleet: Fleet, tables: Mapping[str, WeekTable], seed: in
 def _noise(wander: Wander, reports: Reports) -> Floats:
     """What wanders goes from report to report; events have no memory and no neighbours."""
     if reports.origin is not None:
-        return wander.at(0, len(reports), reports.turn)
-    return wander.at(reports.lo, reports.hi, reports.turn)
+        return wander.at(0, len(reports), reports.turns[-1:]).ravel()
+    return wander.at(reports.lo, reports.hi, reports.turns).ravel()
 
 
 def _fixed_part(level: Level, fleet: Fleet, seed: int) -> Floats:
@@ -151,7 +170,7 @@ def _queue(quantity: Queue, fleet: Fleet) -> Source:
 
     def source(reports: Reports) -> Column:
         before = length[reports.lo : reports.hi].copy()
-        reports.columns[f"{quantity.name}_before"] = before
+        reports.columns[_before(quantity)] = before
         after = np.maximum(before + reports.compute(arrivals) - reports.compute(capacity), 0.0)
         length[reports.lo : reports.hi] = after = _bounded(quantity, after)
         return after
@@ -165,7 +184,7 @@ def _accrue(quantity: Accrue, fleet: Fleet, seed: int) -> Source:
 
     def source(reports: Reports) -> Column:
         before = amount[reports.lo : reports.hi].copy()
-        reports.columns[f"{quantity.name}_before"] = before
+        reports.columns[_before(quantity)] = before
         after = np.where(reports.compute(reset), 0.0, _bounded(quantity, before + reports.compute(add)))
         amount[reports.lo : reports.hi] = after
         return after

@@ -15,8 +15,11 @@ from producers.simulator.formula import compile_formula
 from producers.simulator.lots import counter
 from producers.simulator.plan import ScenarioAt
 from producers.simulator.quantities import reported, sources
-from producers.simulator.reports import Reports
+from producers.simulator.reports import TOGETHER_MS, Reports
 from producers.simulator.rows import Rows
+
+TOGETHER_ROWS = 1 << 17
+"""About so many reports are computed together at most, so that their columns stay small."""
 
 
 class Readings:
@@ -46,7 +49,7 @@ class Readings:
         self._sent = np.zeros(len(fleet) if self._counted else 0, dtype=np.int64)
 
     def between(self, from_ms: int, until_ms: int) -> Iterator[Rows]:
-        """What is reported in [from_ms, until_ms) of the devices' true time, one part per cadence touched.
+        """What is reported in [from_ms, until_ms) of the devices' true time, one part after the other.
 
         Rows are in the order of their reports; events of one report in the order in which they happened.
         """
@@ -54,18 +57,33 @@ class Readings:
         while from_ms < until_ms:
             turn = from_ms // cadence
             begin = turn * cadence
-            stop = min(until_ms, begin + cadence)
-            lo, hi = np.searchsorted(phase, [from_ms - begin, stop - begin])
+            whole = self._whole_turns(from_ms, until_ms)
+            if whole:
+                turns, lo, hi = range(turn, turn + whole), 0, len(phase)
+                from_ms += whole * cadence
+            else:
+                stop = min(until_ms, begin + cadence)
+                turns = range(turn, turn + 1)
+                lo, hi = map(int, np.searchsorted(phase, [from_ms - begin, stop - begin]))
+                from_ms = stop
             if hi > lo:
-                rows = self._report(int(lo), int(hi), turn)
+                rows = self._report(lo, hi, turns)
                 if len(rows):
                     yield rows
-            from_ms = stop
 
-    def _report(self, lo: int, hi: int, turn: int) -> Rows:
+    def _whole_turns(self, from_ms: int, until_ms: int) -> int:
+        """How many cadences from `from_ms` on are computed together; 0 if none is whole."""
+        cadence = self.fleet.cadence_ms
+        if from_ms % cadence:
+            return 0
+        most = max(1, min(TOGETHER_MS // cadence, TOGETHER_ROWS // max(1, len(self.fleet))))
+        return min((until_ms - from_ms) // cadence, most)
+
+    def _report(self, lo: int, hi: int, turns: range) -> Rows:
         fleet = self.fleet
-        report_ms: Ints = fleet.phase_ms[lo:hi] + turn * fleet.cadence_ms
-        reports = Reports(fleet, lo, hi, turn, report_ms)
+        begins = np.arange(turns.start, turns.stop) * fleet.cadence_ms
+        report_ms: Ints = (begins[:, None] + fleet.phase_ms[lo:hi]).ravel()
+        reports = Reports(fleet, lo, hi, turns, report_ms)
         for quantity, source in self._sources:
             column = source(reports)
             if quantity.name not in fleet.feed.fields:
@@ -92,7 +110,7 @@ class Readings:
         if len(at_ms) and reports.at_ms[0] - cadence < self._start_ms:
             in_time = at_ms >= self._start_ms  # what happened before the run began is not told
             report, at_ms = report[in_time], at_ms[in_time]
-        return Reports(self.fleet, reports.lo, reports.hi, reports.turn, at_ms, of=reports, origin=report)
+        return Reports(self.fleet, reports.lo, reports.hi, reports.turns, at_ms, of=reports, origin=report)
 
     def _rows(self, reports: Reports, report_ms: Ints, values: dict[str, Column]) -> Rows:
         device = reports.devices
@@ -104,12 +122,14 @@ class Readings:
             return rows
         if self._silent is not None:
             rows = rows.take(~reports.compute(self._silent).astype(bool))
-        return self._numbered(rows, reports.lo, reports.hi)
+        return self._numbered(rows)
 
-    def _numbered(self, rows: Rows, lo: int, hi: int) -> Rows:
-        """The rows with the next numbers of their devices, which stand one after the other."""
-        of = rows.device - lo
-        counts = np.bincount(of, minlength=hi - lo)
-        seq = self._sent[rows.device] + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
-        self._sent[lo:hi] += counts
+    def _numbered(self, rows: Rows) -> Rows:
+        """The rows with the next numbers of their devices."""
+        order = np.argsort(rows.device, kind="stable")
+        counts = np.bincount(rows.device, minlength=len(self.fleet))
+        seq = np.empty(len(rows), dtype=np.int64)
+        seq[order] = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows.device[order]]
+        seq += self._sent[rows.device]
+        self._sent += counts
         return Rows(rows.device, rows.ts_ms, seq, rows.arrival_ms, rows.repeat, rows.values)

@@ -21,7 +21,7 @@ from producers.simulator.labels import Label, scenario_labels
 from producers.simulator.outages import Episode, episodes
 from producers.simulator.plan import DRAIN_MS, Plan
 from producers.simulator.readings import Readings
-from producers.simulator.rows import Rows
+from producers.simulator.rows import Rows, join_rows
 from producers.simulator.transport import Transport, Way
 
 LEAST_SHARE = 0.05
@@ -132,19 +132,24 @@ class Simulation:
                 found.extend(run.gateways.frames(arrived, from_ms, until_ms))
         return in_order(found)
 
-    def reported(self, feed: str, from_ms: int, until_ms: int) -> list[Rows]:
-        """What the devices of a feed report in a step, none after the plan's end. Ask for steps in their order."""
-        run = self._runs[feed]
-        made = run.readings.between(from_ms, min(until_ms, self.plan.end_ms))
-        if run.sensors is None:
-            return list(made)
-        return [sent for rows in made if len(sent := run.sensors.on(rows))]
+    def reported(self, feed: str, from_ms: int, until_ms: int) -> Rows | None:
+        """What the devices of a feed report in a stretch of time, None if nothing, none after the plan's end.
 
-    def arrived(self, feed: str, reported: Iterable[Rows], until_ms: int) -> Rows | None:
-        """What of it, and of what was on its way, reaches the gateways in the step that ends at `until_ms`."""
+        Ask for stretches in their order, each once.
+        """
+        run = self._runs[feed]
+        made = list(run.readings.between(from_ms, min(until_ms, self.plan.end_ms)))
+        if not made:
+            return None
+        rows = join_rows(made)
+        sent = rows if run.sensors is None else run.sensors.on(rows)
+        return sent if len(sent) else None
+
+    def arrived(self, feed: str, reported: Rows | None, until_ms: int) -> Rows | None:
+        """What of it, and of what was on its way, reaches the gateways before `until_ms`, the end of a step."""
         transport = self._runs[feed].transport
-        for rows in reported:
-            transport.offer(rows)
+        if reported is not None:
+            transport.offer(reported)
         return transport.arrived(until_ms)
 
     def drained_ms(self) -> int:

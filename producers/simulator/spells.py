@@ -67,9 +67,14 @@ class Spells:
     def of(self, device: Ints, slot: Ints) -> Found:
         """The spell of each device in its slot."""
         hit = self.lot("chance", device, slot) < self.chance[device]
-        begin, length = self.shape(self.lot("begin", device, slot), self.lot("length", device, slot))
-        from_ms = self.origin_ms[device] + slot * self.slot_ms + begin
-        return Found(hit, from_ms, from_ms + length, slot)
+        from_ms, until_ms = np.zeros_like(slot), np.zeros_like(slot)
+        some = np.flatnonzero(hit)  # spells are rare: most devices need no more than one number
+        if some.size:
+            who, when = device[some], slot[some]
+            begin, length = self.shape(self.lot("begin", who, when), self.lot("length", who, when))
+            from_ms[some] = self.origin_ms[who] + when * self.slot_ms + begin
+            until_ms[some] = from_ms[some] + length
+        return Found(hit, from_ms, until_ms, slot)
 
     def at(self, device: Ints, ts_ms: Ints) -> Found:
         """The spell that each device is in; of several the last that began."""

@@ -57,10 +57,12 @@ class Transport:
         self._sort_in(self._buffers.hold(self._travel(rows)))
 
     def arrived(self, until_ms: int) -> Rows | None:
-        """What arrives in the step that ends at `until_ms`, in no order; None if nothing does."""
+        """What arrives before `until_ms`, the end of a step, step by step and in no order within one; None if nothing
+        does."""
         for rows in self._buffers.release(until_ms):
             self._sort_in(rows)
-        parts = self._coming.pop(self._step(until_ms - 1), [])
+        last = self._step(until_ms - 1)
+        parts = [part for step in sorted(self._coming) if step <= last for part in self._coming.pop(step)]
         return join_rows(parts) if parts else None
 
     @property
@@ -92,8 +94,10 @@ class Transport:
         if first == int(steps.max()):
             self._coming.setdefault(first, []).append(rows)
             return
-        for step in np.unique(steps):
-            self._coming.setdefault(int(step), []).append(rows.take(np.flatnonzero(steps == step)))
+        order = np.argsort(steps, kind="stable")
+        numbers, starts = np.unique(steps[order], return_index=True)
+        for step, some in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            self._coming.setdefault(step, []).append(rows.take(some))
 
     def _travel(self, rows: Rows) -> Rows:
         """Delay, loss, repeats, disorder; one lot per reading decides which of them.

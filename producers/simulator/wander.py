@@ -38,29 +38,34 @@ class Wander:
             self._factors = self._shared.standard_normal((len(self._waves), 1 if wide else len(fleet.cities)))
         self._turn: int | None = None
 
-    def at(self, lo: int, hi: int, turn: int) -> Floats:
-        """Numbers for the reports of devices lo to hi in the cadence number `turn`; call in order of time."""
-        u = self._own.standard_normal(hi - lo)
+    def at(self, lo: int, hi: int, turns: range) -> Floats:
+        """Numbers for the reports of devices lo to hi in some cadences, one row each; call in order of time."""
+        u = self._own.standard_normal((len(turns), hi - lo))
         if self._state is not None:
             u *= self.fresh
-            u += self.phi * self._state[lo:hi]
-            self._state[lo:hi] = u
+            last = self._state[lo:hi]
+            for row in u:
+                row += self.phi * last
+                last = row
+            self._state[lo:hi] = last
         if self._waves is None or self._factors is None:
             return u
-        self._advance(turn)
+        factors = np.stack([self._advanced(turn) for turn in turns])
         u = u * self.own
-        for wave, factor in zip(self._waves, self._factors, strict=True):
-            u += wave[lo:hi] * (factor[0] if self._group is None else factor[self._group[lo:hi]])
+        for number, wave in enumerate(self._waves):
+            factor = factors[:, number]
+            u += wave[lo:hi] * (factor if self._group is None else factor[:, self._group[lo:hi]])
         return u
 
-    def _advance(self, turn: int) -> None:
-        """Let the shared factors take one AR(1) step for each cadence that has begun."""
+    def _advanced(self, turn: int) -> Floats:
+        """The shared factors after one AR(1) step for each cadence that has begun."""
         assert self._factors is not None
         if self._turn is None:
             self._turn = turn
         while self._turn < turn:
             self._turn += 1
             self._factors = self.phi * self._factors + self.fresh * self._shared.standard_normal(self._factors.shape)
+        return self._factors
 
 
 def _waves(fleet: Fleet, length_km: float, scale: float, rng: np.random.Generator) -> Floats:

@@ -53,7 +53,8 @@ def told(plan: Plan) -> tuple[Simulation, Readings]:
     simulation, (feed,) = Simulation(plan), plan.feeds
     found: Readings = {}
     for until_ms in range(plan.start_ms + plan.tick_ms, plan.end_ms + 1, plan.tick_ms):
-        for rows in simulation.reported(feed, until_ms - plan.tick_ms, until_ms):
+        rows = simulation.reported(feed, until_ms - plan.tick_ms, until_ms)
+        if rows is not None:
             columns = {name: c.text() if isinstance(c, Coded) else c for name, c in rows.values.items()}
             names, ids = list(columns), simulation.fleets[feed].ids[rows.device]
             cells = zip(*(column.tolist() for column in columns.values()), strict=True)

@@ -106,7 +106,7 @@ def test_neighbours_are_alike_and_the_next_reading_is_like_the_last(plan: PlanMa
     near = Level(kind="level", name="near", sigma=1, phi=0.9, length_km=6, own=0.2)
     size, turns = len(fleet), 1_500
     wander = Wander(fleet, near, seed=3)
-    u = np.array([wander.at(0, size, turn) for turn in range(turns)])
+    u = wander.at(0, size, range(turns))
     assert u.mean() == pytest.approx(0.0, abs=0.05)
     assert u.var() == pytest.approx(1.0, abs=0.05)
     assert np.corrcoef(u[:-1, 0], u[1:, 0])[0, 1] == pytest.approx(0.9, abs=0.03)
