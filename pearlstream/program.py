@@ -32,7 +32,7 @@ from pearlstream.formula import Formula
 from pearlstream.measures import MeasureKind, MeasureSpec, rows_measure
 from pearlstream.terms import Term
 
-RESERVED = ("expected", "devices", "panes", "population")
+RESERVED = ("expected", "devices", "panes", "population", "whole")
 """Names that a formula sees besides its measures, reductions and bases."""
 
 

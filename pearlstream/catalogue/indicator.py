@@ -166,7 +166,8 @@ class Indicator(Entry):
     """Arithmetic over merged measures, per city and window, tied to a sub-item of the plan.
 
     `value`: a formula over measures, reductions, and the names `expected` (samples that the registry lets
-    expect), `devices` (in service at the window's start), `panes` (panes of the window), `population`.
+    expect), `devices` (in service at the window's start), `panes` (panes of the window), `population`, `whole` (1 in a
+    row over all dimensions, 0 in the row of one).
     `base_<name>` are what `bases` declares. `per = "feed"`: one series per feed. `stage = "cluster"`: computed from
     all partitions, for what crosses cities; `scope` names a group that is one row (its id in capitals stands as
     the city), empty: a row per city. `smooth_s`: an exponential mean over windows. `dims`: one series per value of a
@@ -215,7 +216,7 @@ class Indicator(Entry):
                 raise ValueError(f"measure {name}: an indicator per feed measures feed = '*'")
             if measure.city and self.stage != "cluster":
                 raise ValueError(f"measure {name}: `city` needs stage = 'cluster'")
-        for name in (*self.reduce, "expected", "devices", "panes", "population"):
+        for name in (*self.reduce, "expected", "devices", "panes", "population", "whole"):
             if name in self.measures:
                 raise ValueError(f"the measure name {name!r} is taken")
         if self.scope and self.stage != "cluster":

@@ -32,6 +32,12 @@ def _dims(text: str) -> Mapping[str, str]:
     return parse_dims(text)
 
 
+@lru_cache(maxsize=65_536)
+def _joined(prefix: str, dims: str) -> str:
+    """Two canonical texts as one."""
+    return ",".join(sorted(filter(None, (*prefix.split(","), *dims.split(",")))))
+
+
 BaseOf = Callable[[str, str, str, int], float | None]
 """What is ordinary per unit of `per`: by indicator, name of the base, city, start of the window in ms."""
 
@@ -96,7 +102,7 @@ class Evaluator:
             values[name], values[f"{name}_n"] = _value(ref, merged[name]), merged[name].rows
         for reduction in program.reductions:
             values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
-        values |= self._given(owed)
+        values |= self._given(owed, whole=group is None)
         bases = {name: self._base(name, start, members, owed) for name in program.bases}
         values |= {f"base_{name}": base for name, base in bases.items()}
         gated = program.coverage is not None
@@ -108,7 +114,7 @@ class Evaluator:
         pair = [merged[name].value if name in merged else None for name in ratio] if ratio else [None, None]
         both = None not in pair
         return Row(
-            dims=",".join(sorted(filter(None, (*program.dims_prefix.split(","), *dims.split(","))))),
+            dims=_joined(program.dims_prefix, dims),
             value=value,
             state=self._state(value, bases.get("value")),
             coverage=coverage,
@@ -130,12 +136,13 @@ class Evaluator:
         value = before + (row.value - before) * hop_s / (hop_s + span_s)
         return row._replace(value=value, state=self._state(value, None))
 
-    def _given(self, owed: Owed) -> dict[str, Value]:
+    def _given(self, owed: Owed, *, whole: bool) -> dict[str, Value]:
         return {
             "expected": owed.samples,
             "devices": owed.devices or None,
             "panes": max(1, self.elapsed_ms // self.program.pane_ms),
             "population": self.population,
+            "whole": int(whole),
         }
 
     def _series(self, ref: MeasureRef, group: str | None) -> Iterator[tuple[str, str, Series]]:
@@ -163,7 +170,7 @@ class Evaluator:
                 merged = Merged()
                 if series.over(grains, merged):
                     found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
-                    found.setdefault(name, Merged()).merge(ref.kind, merged)
+                    found.setdefault(name, Merged()).merge(ref.kind, [merged])
         results = []
         for member in sorted(by_member):
             members = self.fleet.by_member.get((each, group or "", *member), NOBODY)

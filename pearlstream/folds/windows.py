@@ -42,15 +42,18 @@ class Merged:
         else:
             self._put(kind, _REDUCE[kind](part.values))
 
-    def merge(self, kind: MeasureKind, other: Merged) -> None:
-        """Merge another stretch of time."""
-        self.rows += other.rows
+    def merge(self, kind: MeasureKind, others: Sequence[Merged]) -> None:
+        """Merge other stretches of time."""
+        self.rows += sum([other.rows for other in others])
         if kind is MeasureKind.MAP:
             counts = self.counts
-            for key, count in other.counts.items():
-                counts[key] = counts.get(key, 0) + count
-        elif other.value is not None:
-            self._put(kind, other.value)
+            for other in others:
+                for key, count in other.counts.items():
+                    counts[key] = counts.get(key, 0) + count
+            return
+        values = [other.value for other in others if other.value is not None]
+        if values:
+            self._put(kind, _REDUCE[kind](values))
 
     def _put(self, kind: MeasureKind, value: int) -> None:
         self.value = value if self.value is None else _REDUCE[kind]((self.value, value))
@@ -79,13 +82,11 @@ class Series:
 
     def over(self, starts: Iterable[int], total: Merged) -> bool:
         """Merge the grains that start at `starts` into `total`; whether there are any."""
-        found = False
-        for start in starts:
-            grain = self.grains.get(start)
-            if grain is not None:
-                total.merge(self.kind, grain)
-                found = True
-        return found
+        grains = self.grains
+        some = [grain for start in starts if (grain := grains.get(start)) is not None]
+        if some:
+            total.merge(self.kind, some)
+        return bool(some)
 
     def forget(self, before_ms: int) -> None:
         """Drop the grains that start before an instant."""

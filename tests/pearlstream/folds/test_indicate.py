@@ -123,31 +123,46 @@ def test_a_reading_of_an_earlier_registry_does_not_change_what_is_expected_of_th
     assert row["coverage"] == 1.0
 
 
-def machines(world: World, minutes: range, state: str = "RUN") -> None:
+def machines(world: World, minutes: range, state: str = "RUN", count: int = 4) -> None:
+    """Readings of `count` machines, the first half of which is in `state`."""
     for minute in minutes:
         for second in range(0, 60, 10):
             at = minute * MINUTE + second * 1000
             world.frame(
-                MACHINE, CITY, [at] * 4, device=[f"m{i}" for i in range(4)], seq=[at // 10_000] * 4,
-                state=[state if i < 2 else "RUN" for i in range(4)], span_s=[10.0] * 4, good_inc=[1] * 4,
-                rej_inc=[0] * 4, pri_s=[9.0] * 4,
+                MACHINE, CITY, [at] * count, device=[f"m{i}" for i in range(count)], seq=[at // 10_000] * count,
+                state=[state if i < count // 2 else "RUN" for i in range(count)], span_s=[10.0] * count,
+                good_inc=[1] * count, rej_inc=[0] * count, pri_s=[9.0] * count,
             )  # fmt: skip
         world.tick((minute + 1) * MINUTE)
 
 
-def test_hopping_windows_overlap_and_dimensions_are_kept_apart_with_a_total() -> None:
+def two_sectors(count: int) -> World:
+    """An hour and more of machines of two sectors; those of the first are down."""
     world = World(CATALOGUE)
-    sectors = ["electronics", "electronics", "machinery", "machinery"]
-    world.register(MACHINE, CITY, 4, prefix="m", sector=sectors)
+    world.register(
+        MACHINE, CITY, count, prefix="m", sector=["electronics"] * (count // 2) + ["machinery"] * (count // 2)
+    )
     world.tick(0)
-    machines(world, range(70), "DOWN")
+    machines(world, range(70), "DOWN", count)
     world.tick(71 * MINUTE)
+    return world
+
+
+def test_hopping_windows_overlap_and_dimensions_are_kept_apart_with_a_total() -> None:
+    world = two_sectors(24)
     rows = world.rows(indicator="I41a", window_end_ms=T0 + HOUR + 5 * MINUTE)
     assert [(row["dims"], row["value"]) for row in rows] == [
         ("sector=electronics", None), ("sector=machinery", pytest.approx(0.9)), ("", pytest.approx(0.9)),
     ]  # fmt: skip
     ends = [row["window_end_ms"] - T0 for row in world.rows(indicator="I41a", dims="")]
     assert ends == list(range(5 * MINUTE, 71 * MINUTE, 5 * MINUTE))
+
+
+def test_a_handful_of_machines_says_something_of_its_sector_and_nothing_of_the_city() -> None:
+    rows = two_sectors(4).rows(indicator="I41a", window_end_ms=T0 + HOUR + 5 * MINUTE)
+    assert [(row["dims"], row["value"]) for row in rows] == [
+        ("sector=electronics", None), ("sector=machinery", pytest.approx(0.9)), ("", None),
+    ]  # fmt: skip
 
 
 def test_connectivity_counts_each_machine_once_per_pane() -> None:
