@@ -58,8 +58,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; a failure is only noted, because nothing resumes from the group's offsets."""
+        """Commit; a failure is only noted, because nothing resumes from the group's offsets.
+
+        Never while the group is being formed anew: behind a request to join, the commit reaches the broker with the
+        generation of before, the client then gives up its membership and joins again, all others have to follow, one
+        of them commits meanwhile, and so on for ever.
+        """
         consumer = self._ensure_consumer()
+        if not cast(Owner, self.app).alone and joining(consumer):
+            return False
         try:
             await consumer.commit({driver.ensure_aiokafka_TP(tp): offset for tp, offset in offsets.items()})
         except KafkaError as error:
@@ -83,6 +90,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         self.app.on_rebalance_start()
         # As a task, because Faust's side of an assignment may wait for `subscribe` to return.
         self.add_future(self.on_partitions_assigned(tps, self.app.consumer_generation_id))
+
+
+def joining(consumer: Any) -> bool:
+    """Whether a member of a group has to join it again, or is about to (aiokafka has no public word for it)."""
+    coordinator, subscription = consumer._coordinator, consumer._subscription.subscription
+    return bool(coordinator._performed_join_prepare or subscription is None or coordinator.need_rejoin(subscription))
 
 
 class Consumer(driver.Consumer):

@@ -8,18 +8,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from workers import Topics
 
 from pearlstream.broker import admin_client, ensure_topics
-from streams.consumer import FETCH_MAX_WAIT_MS, Consumer
+from streams.consumer import FETCH_MAX_WAIT_MS, Consumer, ConsumerThread
 from streams.logread import first_offset_at, log_reader, read_tails
 
 
@@ -142,3 +144,42 @@ def test_upstream_faust_still_has_what_we_override() -> None:
     assert list(inspect.signature(faust_consumer.ConsumerThread.on_partitions_assigned).parameters) == [
         "self", "assigned", "generation_id",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prepared", "needed", "subscribed"),
+    [(True, False, True), (False, True, True), (False, False, False)],
+    ids=["join under way", "join wanted", "unsubscribed"],
+)
+async def test_offsets_are_not_committed_while_a_group_is_formed_anew(
+    prepared: bool, needed: bool, subscribed: bool
+) -> None:
+    """Found on Apache Kafka with three workers: each such commit throws its sender out of the group, for ever."""
+    committed: list[Any] = []
+
+    async def commit(offsets: Any) -> None:
+        committed.append(offsets)
+
+    def client(*, prepared: bool, needed: bool, subscribed: bool) -> Any:
+        coordinator = SimpleNamespace(_performed_join_prepare=prepared, need_rejoin=lambda _: needed)
+        subscription = SimpleNamespace(subscription=object() if subscribed else None)
+        return SimpleNamespace(_coordinator=coordinator, _subscription=subscription, commit=commit)
+
+    def thread(consumer: Any, *, alone: bool = False) -> Any:
+        return SimpleNamespace(app=SimpleNamespace(alone=alone), _ensure_consumer=lambda: consumer)
+
+    forming = client(prepared=prepared, needed=needed, subscribed=subscribed)
+    formed = client(prepared=False, needed=False, subscribed=True)
+    assert not await ConsumerThread._commit(thread(forming), {})
+    assert committed == []
+    assert await ConsumerThread._commit(thread(formed), {})
+    assert await ConsumerThread._commit(thread(forming, alone=True), {})
+    assert len(committed) == 2
+
+
+def test_upstream_aiokafka_knows_when_it_has_to_join() -> None:
+    """What `streams.consumer.joining` looks at."""
+    source = inspect.getsource(GroupCoordinator)
+    assert "self._performed_join_prepare = True" in source
+    assert "self._performed_join_prepare = False" in source
+    assert list(inspect.signature(GroupCoordinator.need_rejoin).parameters) == ["self", "subscription"]
