@@ -61,6 +61,10 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
     },
     "Find what is wrong": {
         "doctor": Lazy("deploy.doctor:doctor", "Check this machine and the settings; say how to mend them."),
+        "chaos": Lazy(
+            "deploy.chaos.cli:chaos",
+            "Break a pipeline of its own under load, again and again, and count what was lost or doubled.",
+        ),
     },
 }
 """The commands in the order in which somebody new would want them."""

@@ -87,15 +87,15 @@ def page(port: int) -> str:
 
 
 def served_spec(name: str, life: Life, folder: RunFolder, *options: str) -> ChildSpec:
-    """The worker or the sink: runs until it is ended, and is started again if it dies."""
-    base = life.pages[name]
+    """A worker or the sink: runs until it is ended, and is started again if it dies. `worker-2` is a worker."""
+    base, role = life.pages[name], name.partition("-")[0]
     own = {
-        f"PEARLSTREAM_{name.upper()}__HEALTH_PORT": base.rpartition(":")[2],
+        f"PEARLSTREAM_{role.upper()}__HEALTH_PORT": base.rpartition(":")[2],
         "PEARLSTREAM_EMBEDDED__DATA_DIR": str(folder.path),
     }
     return ChildSpec(
         name=name,
-        argv=program(name, *options),
+        argv=program(role, *options),
         log_file=folder.log_of(name),
         env=environment_of(life.settings) | own,
         ready=f"{base}/readyz",

@@ -46,16 +46,18 @@ class Progress:
 
     def _stage_behind(self, stage: str, role: str) -> int | None:
         ends = self._log.ends([role])[role]
-        page = metrics(self._life.pages["worker"])
-        if page is None:
-            return None
-        applied = page.by("pearlstream_worker_applied_offset", "partition", stage=stage)
+        workers = [url for name, url in self._life.pages.items() if name.startswith("worker")]
+        pages = [page for url in workers if (page := metrics(url)) is not None]
+        applied: dict[str, float] = {}
+        for page in pages:
+            for partition, offset in page.by("pearlstream_worker_applied_offset", "partition", stage=stage).items():
+                applied[partition] = max(offset, applied.get(partition, offset))
         if len(applied) < len(ends):
             return None
         left = sum(max(0, end - 1 - int(applied[str(partition)])) for partition, end in ends.items())
         # What is applied but not acknowledged yet will make the next stage's topic longer.
-        waiting = page.total("pearlstream_worker_unacked_bytes", stage=stage) or 0
-        return left + (1 if waiting else 0)
+        waiting = any(page.total("pearlstream_worker_unacked_bytes", stage=stage) for page in pages)
+        return left + waiting
 
     def _sink_behind(self) -> int:
         """By the journal in the store itself: the cuts that are done, against the ends of the topics."""

@@ -123,6 +123,14 @@ class Child:
         self._watcher = threading.Thread(target=self._watch, name=f"watch-{self.spec.name}", daemon=True)
         self._watcher.start()
 
+    def kill(self) -> None:
+        """End it for good without asking it first."""
+        self._stopping.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            _kill_group(process)
+        self.stop()
+
     def stop(self) -> None:
         """End it for good: asked first, killed after `stop_timeout_s`. Does nothing if it does not run."""
         self._stopping.set()

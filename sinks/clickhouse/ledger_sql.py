@@ -81,6 +81,15 @@ def raw_by_pane(database: str, table: str) -> str:
     )
 
 
+def readings_by_identity(database: str, table: str) -> str:
+    """Every row of one feed's readings as it lies there, repeats that were not merged yet included."""
+    return (
+        "SELECT toString(r.city) AS city, r.device AS device, toUnixTimestamp64Milli(r.ts) AS ts,"
+        " if(r.has_seq, r.seq, NULL) AS seq"
+        f" FROM {qualified(database, table)} AS r"
+    )
+
+
 def rollups_by_pane(database: str) -> str:
     """Readings that the rollups count, by feed, city and pane."""
     return (
