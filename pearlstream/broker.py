@@ -43,12 +43,14 @@ def client_options(kafka: Kafka, client: str = "pearlstream") -> dict[str, Any]:
 
 
 @contextmanager
-def admin_client(kafka: Kafka) -> Iterator[Any]:
-    """A kafka-python admin client, closed afterwards. Raises ServiceError if the broker does not answer."""
+def admin_client(kafka: Kafka, *, patience_s: float = START_TIMEOUT_S) -> Iterator[Any]:
+    """A kafka-python admin client, closed afterwards. Raises ServiceError if no broker answers for so long."""
     from kafka import KafkaAdminClient  # slow to import
 
     with reaching(kafka):
-        admin = KafkaAdminClient(**client_options(kafka, "pearlstream-admin"))
+        admin = KafkaAdminClient(
+            **client_options(kafka, "pearlstream-admin"), bootstrap_timeout_ms=int(patience_s * 1000)
+        )
     try:
         yield admin
     finally:

@@ -16,7 +16,10 @@ from typing import Literal, NamedTuple, Protocol
 import orjson
 
 from pearlstream.broker import LogRecord
-from pearlstream.errors import DriverConflict
+from pearlstream.errors import DriverConflict, ServiceError
+from pearlstream.logs import get_logger
+
+log = get_logger(__name__)
 
 Role = Literal["worker", "simulate", "replay", "import"]
 YOUNG_MS = 10_000
@@ -91,14 +94,24 @@ class TimeClaim:
         return self.driver
 
     def refresh(self, last_tick_ms: int) -> None:
-        """Say that the driver is alive, at most every two seconds. Raises DriverConflict if it was replaced."""
+        """Say that the driver is alive, at most every two seconds. Raises DriverConflict if it was replaced.
+
+        While the broker is away nobody can be told, but nobody can take over either: it is tried again later.
+        """
         if self.now_ms() - self._refreshed_ms < REFRESH_MS:
             return
-        if self._replaced():
+        try:
+            replaced = self._replaced()
+            if not replaced:
+                self._write(last_tick_ms)
+        except ServiceError as error:
+            self._refreshed_ms = self.now_ms()
+            log.warning("time's claim cannot be renewed for now", driver=self.driver, error=error.message)
+            return
+        if replaced:
             raise DriverConflict(
                 f"a newer run took over from {self.driver}", remedy="run only one of them under this prefix"
             )
-        self._write(last_tick_ms)
 
     def release(self, last_tick_ms: int = 0) -> None:
         """Give time up. Does nothing if a newer run has taken over, or time was never claimed."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, cast
@@ -21,7 +22,7 @@ from faust.tables.manager import TableManager
 from faust.types import TP
 
 from pearlstream.broker import admin_client, ensure_topics, partitions_of, topic_ids
-from pearlstream.errors import EXIT_TRY_AGAIN, PearlstreamError, SettingsError
+from pearlstream.errors import EXIT_TRY_AGAIN, PearlstreamError, ServiceError, SettingsError
 from pearlstream.fold import Fold
 from pearlstream.logs import configure, dict_config, flush, get_logger
 from pearlstream.registry import RegistryBook
@@ -44,6 +45,10 @@ LARGEST_MESSAGE = 8 << 20
 FETCH_BYTES = 1 << 20
 """Bytes fetched at once of each partition; a larger message comes alone."""
 TOPIC_ID_EVERY_S = 30.0
+PATIENCE_S = 5.0
+"""How long a broker may take to answer a worker that starts; then it is asked anew."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 15.0
+"""How long a starting worker waits before it asks again."""
 NUDGE_EVERY_S = 5.0
 """How often it is looked whether reading has come to a halt although records wait."""
 
@@ -77,7 +82,7 @@ class WorkerApp(faust.App):
         self.stages = [Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds]
         self.registry_reader = RegistryReader(kafka.bootstrap_servers, topic_name(kafka.prefix, "devices"), book)
         self.health = HealthPage(self, settings.worker.health_port)
-        self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering)
+        self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering or bool(self.broker_error))
         self._taking_over = asyncio.Lock()
         for stage in self.stages:
             topic = self.topic(
@@ -153,26 +158,49 @@ class WorkerApp(faust.App):
     # --- start and stop -----------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
-        """Before anything is read: topics, their ids, the device registry."""
+        """Before anything is read: topics, their ids, the device registry. A broker that is away is waited for."""
         if not self.settings.kafka.bootstrap_servers:
             raise SettingsError(
                 "the worker has no broker", remedy="set PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS, or use `pearlstream demo`"
             )
-        ids = await asyncio.to_thread(_make_topics, self.settings.kafka)
+        await self.health.start()
+        ids = await self._patiently_made_topics()
+        if ids is None:
+            return
         for stage in self.stages:
             stage.topic_id = ids[stage.fold.source]
-        await self.health.start()
         await self.registry_reader.start(self.die)
         self.watchdog.start()
         self.add_future(self._watch_topic_ids())
         self.add_future(self._nudge())
         await super().on_start()
 
+    async def _patiently_made_topics(self) -> dict[str, str] | None:
+        """The topics' ids, however long the broker is away; None if we are to stop before it is back.
+
+        Ending instead would make whoever starts us again do so for ever, and the last one give up.
+        """
+        wait_s = FIRST_WAIT_S
+        self.broker_error = f"no broker has answered yet at {self.settings.kafka.bootstrap_servers}"
+        while not self.should_stop:
+            try:
+                ids = await asyncio.to_thread(_make_topics, self.settings.kafka)
+            except ServiceError as error:
+                self.broker_error = error.message
+                log.warning("waiting for the broker", error=error.message, again_in_s=wait_s)
+                await self.sleep(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            else:
+                self.broker_error = ""
+                return ids
+        return None
+
     async def on_stop(self) -> None:
         """Finish what is in hand, take snapshots, commit; then let Faust stop."""
         await asyncio.gather(*(stage.drain() for stage in self.stages))
         if self._consumer is not None:
-            await self.consumer.commit()
+            with suppress(ConsumerNotStarted):
+                await self.consumer.commit()
         await self.registry_reader.stop()
         await super().on_stop()
         self.watchdog.stop()
@@ -202,7 +230,7 @@ class WorkerApp(faust.App):
 
 
 def _make_topics(kafka: Kafka) -> dict[str, str]:
-    with admin_client(kafka) as admin:
+    with admin_client(kafka, patience_s=PATIENCE_S) as admin:
         return ensure_topics(admin, kafka)
 
 

@@ -89,13 +89,18 @@ def run_sink(settings: Settings, *, status_file: Path | None = None, health_port
 
 def _loop(sink: Sink, health: Health, stopped: list[int], status_file: Path | None) -> None:
     _patiently(sink.start, stopped)
-    told = 0.0
+    told, broker = 0.0, Breaker()
     while not stopped:
         try:
             sink.step()
+            broker.succeeded()
         except EpochChanged as error:
             log.warning(str(error))
             _patiently(sink.start, stopped)
+        except StoreError:
+            raise
+        except ServiceError as error:  # the broker is away: what has been read stays, and is written meanwhile
+            _wait(StoreError(error.message, trouble=Trouble.AWAY), broker, stopped)
         health.turned()
         if time.monotonic() - told >= STATUS_EACH_S:
             told = time.monotonic()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from pearlstream.broker import LogRecord
-from pearlstream.errors import DriverConflict
+from pearlstream.errors import DriverConflict, ServiceError
 from producers.claim import Role, TimeClaim
 
 
@@ -35,8 +35,11 @@ class View:
     world: World
     at: int = 0
     rival: str = ""
+    away: bool = False
+    """The broker does not answer."""
 
     def append(self, key: bytes, value: bytes) -> int:
+        self._reach()
         if self.rival:
             self.world.write(self.rival, orjson.loads(value)["epoch"])
             self.rival = ""
@@ -44,7 +47,12 @@ class View:
         self.world.records.append(LogRecord(offset, key, value, (), self.world.now_ms))
         return offset
 
+    def _reach(self) -> None:
+        if self.away:
+            raise ServiceError("the broker does not answer")
+
     def read(self) -> list[LogRecord]:
+        self._reach()
         found = self.world.records[self.at :]
         self.at = len(self.world.records)
         return found
@@ -109,6 +117,24 @@ def test_a_replaced_driver_notices_stops_and_does_not_give_away_what_is_not_its_
     count = len(world.records)
     old.release()
     assert len(world.records) == count
+
+
+def test_a_driver_whose_broker_is_away_goes_on_and_is_heard_again_when_it_is_back() -> None:
+    world = World()
+    view = View(world)
+    driver = TimeClaim(view, "simulate", lambda: world.now_ms)
+    driver.take()
+    view.away = True
+    for _ in range(30):
+        world.now_ms += 2_000
+        driver.refresh(0)
+    assert len(world.records) == 1
+    view.away = False
+    world.now_ms += 2_000
+    driver.refresh(7)
+    assert len(world.records) == 2
+    with pytest.raises(DriverConflict):
+        world.driver("worker").take()
 
 
 @pytest.mark.parametrize("rival", ["simulate", "worker"])

@@ -17,10 +17,11 @@ import pytest
 from workers import Process, Topics, free_port
 
 import streams.app
+from deploy.embedded.broker import Broker
 from pearlstream.broker import admin_client
 from pearlstream.errors import PositionError, SettingsError
 from pearlstream.fold import Fold, Record, header
-from pearlstream.settings import Settings
+from pearlstream.settings import Kafka, Settings
 from pearlstream.testing.folds import POISON, Adding, Counting, frame, tick
 from streams.app import WorkerApp, make_app
 
@@ -64,6 +65,36 @@ def write(topics: Topics, *values: bytes | int) -> None:
     for value in values:
         topics.write("readings", 0, tick(0, value) if isinstance(value, int) else frame(0, value))
     topics.flush()
+
+
+async def test_a_worker_waits_for_a_broker_that_is_away_says_so_and_goes_on_when_it_is_there(tmp_path: Path) -> None:
+    port = free_port()
+    kafka = Kafka(bootstrap_servers=f"127.0.0.1:{port}", prefix="late.", partitions=2)
+    app = make_app(Settings(kafka=kafka), folds=[Counting()], alone=True)
+    starting = asyncio.ensure_future(app.start())
+    await until(lambda: app.broker_error)
+    status, body = await readiness(app)
+    assert status == 503
+    assert "broker" in [check["name"] for check in body["failing"]]
+    broker = Broker(tmp_path, port=port)
+    await asyncio.to_thread(broker.start)
+    try:
+        await asyncio.wait_for(starting, 60)
+        assert not app.broker_error
+        assert app.stages[0].topic_id
+        await until(lambda: not app.recovering)
+        await app.stop()
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+async def test_a_worker_that_waits_for_its_broker_can_be_stopped() -> None:
+    kafka = Kafka(bootstrap_servers=f"127.0.0.1:{free_port()}", prefix="never.", partitions=2)
+    app = make_app(Settings(kafka=kafka), folds=[Counting()], alone=True)
+    starting = asyncio.ensure_future(app.start())
+    await until(lambda: app.broker_error)
+    await asyncio.wait_for(app.stop(), 20)
+    starting.cancel()
 
 
 async def test_what_goes_in_comes_out_of_both_stages(topics: Topics) -> None:
