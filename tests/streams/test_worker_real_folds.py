@@ -15,7 +15,7 @@ from workers import Process, Topics
 from pearlstream.fold import Fold, Output, Record, header
 from pearlstream.position import Source
 from pearlstream.testing.simulated import read_exactly
-from streams.app import make_folds
+from streams.app import STAGES, make_folds
 
 pytestmark = pytest.mark.slow
 MINUTES = 12
@@ -53,7 +53,7 @@ def test_the_real_stages_killed_under_load_lose_and_double_nothing(
     worker = start_worker("--real", "--alone")
     worker.wait_ready(60)
     worker.wait_idle()
-    (admit, indicate, cluster), book, _ = make_folds(topics.settings(), ("admit", "indicate", "cluster"))
+    (admit, indicate, cluster, alert), book, _ = make_folds(topics.settings(), STAGES)
     devices = topics.read_all("devices", 0)
     book.add([record.value or b"" for record in devices])
     crossings: list[Output] = []
@@ -70,6 +70,8 @@ def test_the_real_stages_killed_under_load_lose_and_double_nothing(
     said[0] += straight(cluster, topics.ids["crossings"], 0, topics.read_all("crossings", 0))
     for partition, outputs in said.items():
         check(topics, "indicators", partition, outputs)
+        indicators = topics.read_all("indicators", partition)
+        check(topics, "alerts", partition, straight(alert, topics.ids["indicators"], partition, indicators))
 
 
 def check(topics: Topics, target: str, partition: int, expected: Sequence[Output]) -> None:
@@ -79,7 +81,7 @@ def check(topics: Topics, target: str, partition: int, expected: Sequence[Output
         chain: len(records) for chain, records in wanted.items()
     }
     assert got == wanted
-    assert wanted or target == "quarantine"
+    assert wanted or target in ("quarantine", "alerts")
 
 
 def chains(records: Sequence[Output | Record]) -> dict[str, list[tuple[Any, ...]]]:
