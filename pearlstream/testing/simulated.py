@@ -2,9 +2,9 @@
 
 Topics are lists, there is no broker, no thread and no clock: one `random.Random(seed)` picks what happens next,
 so a seed repeats to the letter. The process under test is made of the very `Folding` and `Outbox` that the Faust
-runner drives. What may go wrong is declared in `Faults`: a process dies between any two effects, while some of
-its writes still land (in order, or with a hole); a frozen one wakes up beside its successor; reading skips
-records; a rebalance makes it read again; an older snapshot is found; a registry comes late.
+runner drives. What may go wrong is declared in `Faults`: a process dies between any two effects, while some of its
+writes still land (in order, or with a hole); a frozen one wakes up beside its successor, or long after it; reading
+skips records; a rebalance makes it read again; an older snapshot wins; the source topic is made anew.
 
     oracle = run(make_fold, records)                                # nothing goes wrong
     sim = run(make_fold, records, seed=7, faults=ROUGH)
@@ -39,10 +39,16 @@ class Faults(NamedTuple):
     """Reading leaves records out without a word, once."""
     older: float = 0.0
     """A starting process finds an older snapshot than the newest."""
+    freeze: float = 0.0
+    """The process stands still, others take over, and it goes on later: among them, or when all is done."""
+    compact: float = 0.0
+    """The state topic is compacted: of each key the last record stays, which a zombie may have written."""
 
 
 CALM = Faults()
-ROUGH = Faults(crash=0.02, zombie=0.01, rebalance=0.02, skip=0.02, older=0.3)
+ROUGH = Faults(crash=0.02, zombie=0.01, rebalance=0.02, skip=0.02, older=0.3, freeze=0.01, compact=0.02)
+WAKE = 0.03
+"""How often, per step, one that is frozen goes on."""
 
 
 @dataclass
@@ -85,6 +91,9 @@ class Simulation:
     steps: int = 0
     crashes: int = 0
     processes: list[Process] = field(default_factory=list)
+    frozen: list[Process] = field(default_factory=list)
+    states: list[Record] = field(default_factory=list)
+    """All that ever stood in the state topic."""
     trace: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -183,6 +192,8 @@ class Simulation:
         key, value, headers = flight.records.pop(0)
         log = self.logs[flight.topic]
         log.append(Record(len(log), key, value, headers))
+        if flight.topic == self.state_topic:
+            self.states.append(log[-1])
 
     def progress(self, process: Process) -> None:
         """Let one effect that is first in its topic land or, once landed, be answered."""
@@ -204,8 +215,8 @@ class Simulation:
         self.launch(process, process.outbox.ready())
 
     def commit(self, offset: int) -> None:
-        """Take a commit of source offsets; what it promises must be true at this very moment."""
-        found, _ = find(self.logs[self.state_topic], self.maker, self.source)
+        """Take a commit of source offsets; a snapshot that covers it must have been written before."""
+        found, _ = find(self.states, self.maker, self.source)
         best = max((one.snapshot.applied for one in found), default=-1)
         assert best >= offset - 1, f"committed {offset}, but the newest snapshot covers {best}"
         self.committed = max(self.committed, offset)
@@ -215,16 +226,23 @@ class Simulation:
     def step(self) -> None:
         """Let something happen."""
         self.steps += 1
+        if self.frozen and self.random.random() < WAKE:
+            self.note("a frozen one goes on")
+            self.processes.append(self.frozen.pop(self.random.randrange(len(self.frozen))))
         if not self.processes:
             self.start()
             return
         process = self.random.choice(self.processes)
         chance = self.random.random()
-        for fault in ("crash", "zombie", "rebalance"):
+        for fault in ("crash", "zombie", "rebalance", "freeze", "compact"):
             chance -= getattr(self.faults, fault)
             if chance < 0:
                 getattr(self, f"_{fault}")(process)
                 return
+        self.move(process)
+
+    def move(self, process: Process) -> None:
+        """Let a process do one thing."""
         if process.flights and self.random.random() < 0.6:
             self.progress(process)
         else:
@@ -243,14 +261,42 @@ class Simulation:
         process.folding.resumed()
         self.seek(process)
 
+    def _freeze(self, process: Process) -> None:
+        self.note("one freezes")
+        self.processes.remove(process)
+        self.frozen.append(process)
+
+    def _compact(self, process: Process) -> None:
+        del process
+        last = {record.key: record for record in self.logs[self.state_topic]}
+        self.note(f"compaction leaves {len(last)} of {len(self.logs[self.state_topic])} states")
+        self.logs[self.state_topic] = sorted(last.values(), key=lambda record: record.offset)
+
+    def recreate(self, records: Sequence[Record]) -> None:
+        """The source topic is made anew, with other records: offsets begin at 0 again, and everybody starts over."""
+        self.processes, self.frozen = self.processes + self.frozen, []
+        while self.processes:
+            self.crash(self.processes[0], "some")
+        self.source = Source(f"{self.source.topic_id}+", self.source.partition)
+        self.records, self.committed = records, 0
+        self.note("the source topic is made anew")
+
     def settle(self) -> None:
-        """No faults any more: zombies die, one process finishes everything."""
+        """No faults any more: zombies die, one process finishes everything, and then the frozen ones wake up."""
         self.faults = CALM
         while len(self.processes) > 1:
             self.crash(self.processes[0], "none")
         if not self.processes:
             self.start()
-        process = self.processes[0]
+        self._finish(self.processes[0])
+        for late in self.frozen:
+            self.processes.append(late)
+            for _ in range(self.random.randint(0, 4 * len(self.records))):
+                self.move(late)
+            self.crash(late, self.random.choice(("all", "none", "some")))
+        self.frozen = []
+
+    def _finish(self, process: Process) -> None:
         end = self.records[-1].offset if self.records else -1
         for _ in range(100 * len(self.records) + 1000):
             if process.folding.applied >= end and not process.flights:
@@ -267,6 +313,11 @@ class Simulation:
     def read(self, topic: str) -> list[Record]:
         """The records of a topic as a reader that skips repeats and holds at gaps applies them, without offsets."""
         return [record._replace(offset=0) for record in read_exactly(self.logs[topic])]
+
+    def read_of_this_life(self, topic: str) -> list[Record]:
+        """The same, without what was made from a source topic that is no more."""
+        here = [r for r in self.logs[topic] if Position.parse(header(r.headers, "from") or "").source == self.source]
+        return [record._replace(offset=0) for record in read_exactly(here)]
 
     def digest(self) -> str:
         """A hash over everything written, to compare two runs of one seed."""
