@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Literal
 
 from pearlstream.broker import client_options, reaching
@@ -91,8 +92,14 @@ class KafkaWriter:
                 raise ServiceError(what, remedy=REMEDY)
 
     def close(self) -> None:
-        """Close the connection without waiting for anything; call `flush` before."""
-        self._producer.close(timeout=5)
+        """Close the connection without waiting for anything; call `flush` before.
+
+        What is not acknowledged is given up without a word: `flush` and `send` have said it.
+        """
+        from kafka.errors import KafkaError
+
+        with suppress(KafkaError):
+            self._producer.close(timeout=5)
 
     def _send(self, role: str, key: bytes | None, value: bytes, headers: Headers, partition: int) -> None:
         if len(value) > MAX_RECORD_BYTES:
@@ -169,5 +176,8 @@ class KafkaClaimLog:
 
     def close(self) -> None:
         """Give the connections back."""
+        from kafka.errors import KafkaError
+
         self._reader.close()
-        self._producer.close(timeout=5)
+        with suppress(KafkaError):
+            self._producer.close(timeout=5)

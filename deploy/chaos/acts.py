@@ -16,7 +16,7 @@ from deploy.chaos.schedule import Fault
 from deploy.embedded.child import page_answers
 from pearlstream.errors import ServiceError
 
-BACK_S = 150.0
+BACK_S = 240.0
 """Whoever is not back after so long does not come any more."""
 BESIDE_S = 4.0
 """So long a zombie goes on beside its successor where no group keeps them apart."""
