@@ -1,7 +1,8 @@
 """Log lines: structlog over the standard library, for people on a terminal and for machines elsewhere.
 
 Call `configure` once, at the start of a process. Lines of other libraries (faust, mode, aiokafka, kafka) take
-the same way: same form, same masking. A line says what happened as a sentence, and the facts as fields:
+the same way: same form, same masking, and never the same warning again and again. A line says what happened as a
+sentence, and the facts as fields:
 
     log = get_logger(__name__)
     log.info("snapshot taken", stage="admit", partition=3, applied=2000)
@@ -13,7 +14,8 @@ import logging
 import logging.config
 import re
 import sys
-from collections.abc import MutableMapping
+import time
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -32,7 +34,41 @@ _ASSIGNED = re.compile(
 )
 _CHATTY = ("aiokafka", "kafka", "faust", "mode", "asyncio", "aiohttp.access", "urllib3")
 
+SAME_S = 10.0
+"""A foreign library says the same thing once in so many seconds."""
+_KINDS = 1000
+"""Different things that are remembered."""
+
 get_logger = structlog.get_logger
+
+
+class Repeats(logging.Filter):
+    """Lets foreign libraries say the same warning once in a while, and then how often it would have been said.
+
+    The same is what comes from one logger with one template. While a broker is away, its clients would otherwise
+    write a hundred lines a second, and ours would drown. `clock` is a steady one, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is to be shown; what was left out before is added to its text."""
+        if record.levelno < logging.WARNING or record.name.partition(".")[0] not in _CHATTY:
+            return True
+        key, now = (record.name, record.levelno, str(record.msg)), self._clock()
+        if len(self._said) > _KINDS:
+            self._said.clear()
+        at, more = self._said.get(key, (now - SAME_S, 0))
+        if now - at < SAME_S:
+            self._said[key] = (at, more + 1)
+            return False
+        self._said[key] = (now, 0)
+        if more:
+            record.msg = f"{record.msg} (and {more} more like this)"
+        return True
 
 
 def mask(text: str) -> str:
@@ -89,7 +125,15 @@ def dict_config(level: str = "info", stream: TextIO | None = None, *, json: bool
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
             }
         },
-        "handlers": {"default": {"class": "logging.StreamHandler", "stream": out, "formatter": "pearlstream"}},
+        "filters": {"repeats": {"()": Repeats}},
+        "handlers": {
+            "default": {
+                "class": "logging.StreamHandler",
+                "stream": out,
+                "formatter": "pearlstream",
+                "filters": ["repeats"],
+            }
+        },
         "root": {"handlers": ["default"], "level": level.upper()},
         "loggers": {name: {"level": foreign, "propagate": True, "handlers": []} for name in _CHATTY},
     }

@@ -90,3 +90,35 @@ def test_a_terminal_gets_lines_for_people() -> None:
     logs.get_logger("x").info("snapshot taken", stage="admit")
     assert "snapshot taken" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+def test_a_foreign_library_says_the_same_once_and_then_how_often(lines: Lines) -> None:
+    client = logging.getLogger("aiokafka.conn")
+    for port in range(100):
+        client.error("Unable connect to node with id %s: refused", port)
+    client.error("something else")
+    logs.get_logger("streams.app").warning("waiting for the broker")
+    logs.get_logger("streams.app").warning("waiting for the broker")
+    events = [row["event"] for row in lines.rows()]
+    assert events == [
+        "Unable connect to node with id 0: refused",
+        "something else",
+        "waiting for the broker",
+        "waiting for the broker",
+    ]
+
+
+def test_what_was_left_out_is_counted_when_it_is_said_again() -> None:
+    now = [0.0]
+    repeats = logs.Repeats(lambda: now[0])
+
+    def said(text: str) -> str | None:
+        record = logging.LogRecord("kafka.net", logging.ERROR, "", 0, "%s is gone", (text,), None)
+        return record.getMessage() if repeats.filter(record) else None
+
+    assert said("one") == "one is gone"
+    assert [said("two") for _ in range(7)] == [None] * 7
+    now[0] = logs.SAME_S
+    assert said("three") == "three is gone (and 7 more like this)"
+    now[0] = 2 * logs.SAME_S
+    assert said("four") == "four is gone"
