@@ -9,23 +9,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 600
+TIMEOUT_S = 900
+
+
+def started(folder: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    """A run under way; it says its report on standard output."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PEARLSTREAM_")}
+    environment |= {"PEARLSTREAM_EMBEDDED__DATA_DIR": str(folder / "data"), **settings}
+    command = [sys.executable, "-P", "-m", "pearlstream.cli", "chaos", "--json", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder
+    )
 
 
 def chaos(folder: Path, *arguments: str, **settings: str) -> tuple[int, dict[str, Any], str]:
     """Its exit code, its report (empty if there is none) and what it said besides."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PEARLSTREAM_")}
-    environment |= {"PEARLSTREAM_EMBEDDED__DATA_DIR": str(folder / "data"), **settings}
-    ended = subprocess.run(
-        [sys.executable, "-P", "-m", "pearlstream.cli", "chaos", "--json", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    return ended.returncode, json.loads(ended.stdout) if ended.stdout else {}, ended.stderr
+    process = started(folder, *arguments, **settings)
+    try:
+        said, complaints = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    return process.returncode, json.loads(said) if said else {}, complaints
 
 
 def assert_nothing_lost(report: dict[str, Any], rounds: int) -> None:

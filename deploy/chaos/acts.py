@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,9 +24,13 @@ BESIDE_S = 4.0
 POLL_S = 0.05
 
 
+class Stopped(Exception):
+    """Somebody asked for the end: no more faults, but what has been done is still counted."""
+
+
 @dataclass
 class Acts:
-    """Does what a schedule says to a cast. `stop`: give up waiting."""
+    """Does what a schedule says to a cast. `stop`: break nothing more."""
 
     cast: Cast
     stop: threading.Event
@@ -35,11 +40,11 @@ class Acts:
     def do(self, fault: Fault) -> dict[str, Any]:
         """One round, from its fault until everybody is ready again; what was hit, and how long it took.
 
-        Raises ServiceError if somebody does not come back.
+        Raises ServiceError if somebody does not come back, and Stopped; whatever was held up goes on in any case.
         """
-        names = self._names(fault)
+        hit = self._names(fault)
         began, self._pids = time.monotonic(), []
-        acts: dict[str, Callable[[Fault, Sequence[str]], None]] = {
+        acts: dict[str, Callable[[Fault, list[str]], None]] = {
             "kill": self._kill,
             "pause": self._pause,
             "cut": self._cut,
@@ -47,9 +52,9 @@ class Acts:
             "add": self._add,
             "remove": self._remove,
         }
-        acts[fault.act](fault, names)
+        acts[fault.act](fault, hit)
         self._all_ready()
-        return {"hit": names, "pids": self._pids, "took_s": round(time.monotonic() - began, 2)}
+        return {"hit": hit, "pids": self._pids, "took_s": round(time.monotonic() - began, 2)}
 
     def _names(self, fault: Fault) -> list[str]:
         """The processes that a fault means."""
@@ -63,7 +68,7 @@ class Acts:
 
     # --- what is done -------------------------------------------------------------------------------------
 
-    def _kill(self, fault: Fault, names: Sequence[str]) -> None:
+    def _kill(self, fault: Fault, names: list[str]) -> None:
         before = {name: self.cast.child(name).restarts for name in names}
         pids = {name: self._signal(name, signal.SIGKILL) for name in names}
         if fault.again:
@@ -74,9 +79,9 @@ class Acts:
         for name in names:
             self._until(partial(self._restarted, name, before[name]), f"{name} to be back")
 
-    def _pause(self, fault: Fault, names: Sequence[str]) -> None:
+    def _pause(self, fault: Fault, names: list[str]) -> None:
         (name,) = names
-        self._signal(name, signal.SIGSTOP)
+        pid = self._signal(name, signal.SIGSTOP)
         try:
             replaced = name.startswith("worker") and not self.cast.grouped
             began = time.monotonic()
@@ -84,25 +89,29 @@ class Acts:
                 self.cast.add_worker()
             self._sleep(fault.for_s - (time.monotonic() - began))
         finally:
-            self._signal(name, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         if replaced:
             self._sleep(BESIDE_S)
             self.cast.remove(name, at_once=bool(fault.lot % 2))
 
-    def _cut(self, fault: Fault, names: Sequence[str]) -> None:
+    def _cut(self, fault: Fault, names: list[str]) -> None:
         links = [self.cast.links[name] for name in names]
         for link in links:
             link.cut() if fault.act == "cut" else link.stall()
-        self._sleep(fault.for_s)
-        for link in links:
-            link.mend()
+        try:
+            self._sleep(fault.for_s)
+        finally:
+            for link in links:
+                link.mend()
 
-    def _add(self, fault: Fault, names: Sequence[str]) -> None:
-        del fault, names
+    def _add(self, fault: Fault, names: list[str]) -> None:
+        del fault
+        names.clear()
         if len(self.cast.workers) < WORKERS_AT_MOST:
-            self.cast.add_worker()
+            names.append(self.cast.add_worker())
 
-    def _remove(self, fault: Fault, names: Sequence[str]) -> None:
+    def _remove(self, fault: Fault, names: list[str]) -> None:
         del fault
         if len(self.cast.workers) > 1:
             self.cast.remove(names[0])
@@ -121,8 +130,7 @@ class Acts:
         pid = self.cast.child(name).pid
         assert pid is not None
         os.kill(pid, number)
-        if number != signal.SIGCONT:
-            self._pids.append(pid)
+        self._pids.append(pid)
         return pid
 
     def _all_ready(self) -> None:
@@ -135,7 +143,7 @@ class Acts:
         while not true():
             self.cast.check()
             if self.stop.is_set():
-                raise KeyboardInterrupt
+                raise Stopped
             if time.monotonic() > until:
                 raise ServiceError(
                     f"waited {BACK_S:.0f} s for {what}", remedy=f"see the logs in {self.cast.folder.logs}"
@@ -144,4 +152,4 @@ class Acts:
 
     def _sleep(self, seconds: float) -> None:
         if self.stop.wait(max(0.0, seconds)):
-            raise KeyboardInterrupt
+            raise Stopped

@@ -49,7 +49,8 @@ def chaos(
     Kills and freezes workers, sink and store, cuts connections to the broker, lets workers join and leave, while a
     producer sends repeats and late readings. Then compares its books with the store, reading by reading, and the
     indicators with those of an undisturbed run. Exits with 0 only if nothing is missing and nothing doubled.
-    Uses nothing but this machine, and topics and a database of its own.
+    Uses nothing but this machine, and topics and a database of its own. Ctrl-C ends the faults; what was done until
+    then is counted.
     """
     import orjson
 

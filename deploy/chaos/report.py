@@ -76,6 +76,7 @@ def conclude(facts: Facts) -> Verdict:
         "undisturbed": _settled(facts.undisturbed),
         "restarts": dict(facts.restarts),
         "drained": facts.drained,
+        "stopped": len(facts.faults) < facts.planned,
         "wall_s": round(facts.wall_s, 1),
         "run": facts.run_id,
     }

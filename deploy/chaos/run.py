@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy.chaos.acts import Acts
+from deploy.chaos.acts import Acts, Stopped
 from deploy.chaos.books import compare_panes, compare_readings, stored_panes, stored_readings
 from deploy.chaos.cast import Cast
 from deploy.chaos.load import Load
@@ -49,7 +50,7 @@ class ChaosRun:
 
     def play(self) -> Verdict:
         """Run all rounds under load, drain, count, compare. Raises ServiceError if something does not come back;
-        nothing is left running in any case."""
+        nothing is left running in any case. `stop` ends the rounds; those that were done are counted."""
         began = time.monotonic()
         plan = self.load.plan(self.catalogue)
         with Cast(self.settings, self.catalogue, self.load, plan, self.folder) as cast:
@@ -57,7 +58,8 @@ class ChaosRun:
             cast.begin()
             cast.play()
             done = self._rounds(cast)
-            self.tell("all faults are over; the producer ends, and everything that is on its way is stored")
+            over = "all faults are over" if len(done) == len(self.faults) else "ending before all faults are over"
+            self.tell(f"{over}; the producer ends, and everything that is on its way is stored")
             cast.end_load()
             drained = self._drain(cast)
             verdict = self._count(cast, done, drained=drained, began=began)
@@ -68,16 +70,19 @@ class ChaosRun:
     # --- faults -------------------------------------------------------------------------------------------
 
     def _rounds(self, cast: Cast) -> list[dict[str, Any]]:
+        """One fault after the other, until all are done or somebody asks for the end."""
         began = time.monotonic()
-        acts, done = Acts(cast, self.stop), []
-        self._wait(cast, WARM_UP_S)
-        for fault in self.faults:
-            self._wait(cast, fault.after_s)
-            at_s = round(time.monotonic() - began, 2)
-            outcome = acts.do(fault)
-            done.append({**fault.as_json(), "at_s": at_s, **outcome})
-            self.tell(_words(fault, outcome, len(self.faults)))
-        self._wait(cast, max(WARM_UP_S, self.duration_s - (time.monotonic() - began)))
+        acts = Acts(cast, self.stop)
+        done: list[dict[str, Any]] = []
+        with suppress(Stopped):
+            self._wait(cast, WARM_UP_S)
+            for fault in self.faults:
+                self._wait(cast, fault.after_s)
+                at_s = round(time.monotonic() - began, 2)
+                outcome = acts.do(fault)
+                done.append({**fault.as_json(), "at_s": at_s, **outcome})
+                self.tell(_words(fault, outcome, len(self.faults)))
+            self._wait(cast, max(WARM_UP_S, self.duration_s - (time.monotonic() - began)))
         return done
 
     def _wait(self, cast: Cast, seconds: float) -> None:
@@ -85,7 +90,7 @@ class ChaosRun:
         while (left := until - time.monotonic()) > 0:
             cast.check()
             if self.stop.wait(min(left, LOOK_S)):
-                raise KeyboardInterrupt
+                raise Stopped
 
     # --- the end ------------------------------------------------------------------------------------------
 
@@ -100,8 +105,7 @@ class ChaosRun:
                 if behind != before:
                     before, moved = behind, time.monotonic()
                 clear = clear + 1 if behind and all(left == 0 for left in behind) else 0
-                if self.stop.wait(LOOK_S):
-                    raise KeyboardInterrupt
+                time.sleep(LOOK_S)
         finally:
             progress.close()
         if clear < 2:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
-from chaos_process import assert_nothing_lost, chaos, done
+from chaos_process import TIMEOUT_S, assert_nothing_lost, chaos, done, started
 
 from deploy.chaos.schedule import draw
 
@@ -22,6 +25,23 @@ def test_kills_a_zombie_and_a_cut_lose_and_double_nothing(tmp_path: Path) -> Non
     assert report["restarts"]["store"] == 1
     assert report["restarts"]["sink"] == 1
     assert not [fault for fault in report["faults"] for pid in fault["pids"] if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_asked_to_end_counts_the_rounds_that_were_done(tmp_path: Path) -> None:
+    process = started(tmp_path, "--rounds", "50", "--fault", "kill", "--target", "sink", "--rate", "400")
+    until = time.monotonic() + TIMEOUT_S
+    while not [log for log in tmp_path.glob("data/runs/*/logs/sink.log") if log.read_text().count("sink started") > 1]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    said, complaints = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, complaints
+    report = json.loads(said)
+    assert report["stopped"]
+    assert report["rounds"] < 50
+    assert (report["missing"], report["doubled"], report["findings"]) == (0, 0, [])
 
 
 @pytest.mark.parametrize(
