@@ -38,6 +38,8 @@ class Lane:
     last_tick_at: float = field(default_factory=time.monotonic)
     nudged: int = -1
     """What was expected when it was last looked whether anything comes."""
+    silent: int = 0
+    """How often in a row nothing had come although records wait."""
     waiting_for: str = ""
     """What of the registry is awaited, in words; empty if nothing is."""
 

@@ -307,13 +307,18 @@ class Stage:
         return {n: max(end - lanes[n].folding.expected, 0) for n, end in ends.items() if end is not None}
 
     async def nudge(self) -> None:
-        """Read again where nothing came since the last call although records wait."""
+        """Read again where nothing came since the last call although records wait.
+
+        If nothing comes then either, the next time is twice as far away: reading again throws away what is under way,
+        and on a machine without CPU nothing would ever arrive.
+        """
         for number, lag in self.lags().items():
             lane = self.lanes.get(number)
             if lane is None or self.stopping:
                 continue
             expected = lane.folding.expected
-            if lag and not self.busy and expected == lane.nudged:
+            lane.silent = lane.silent + 1 if lag and not self.busy and expected == lane.nudged else 0
+            if lane.silent and lane.silent & (lane.silent + 1) == 0:  # 1, 3, 7, 15, ...
                 where = {"stage": self.fold.name, "partition": number}
                 log.warning("nothing comes although records wait; reading again", offset=expected, lag=lag, **where)
                 self.counts.seeks += 1

@@ -10,6 +10,7 @@ import faulthandler
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pearlstream.errors import EXIT_IO
@@ -24,7 +25,9 @@ BEAT_S = 1.0
 class Watchdog:
     """Watches stages and the event loop; `die` is called with exit code 70 when one is stuck.
 
-    It counts its own beats rather than reading a clock: a process that was frozen and wakes is not stuck.
+    It counts its own beats rather than reading a clock: a process that was frozen and wakes is not stuck. A stage
+    with a batch in hand answers for itself. One that waits for records does not: all stages share one reader, and
+    while another catches up, it may not get any for minutes; so it is stuck only if none of them moves.
     """
 
     def __init__(
@@ -65,11 +68,12 @@ class Watchdog:
         while not self._stop.wait(self.beat_s):
             now = {"the event loop": self._loop_beats}
             waiting = {"the event loop"}
-            for stage in [] if self.idle() else self.stages:
-                name = f"the stage {stage.fold.name}"
-                now[name] = stage.progress
-                if stage.busy or any(stage.lags().values()):
-                    waiting.add(name)
+            stages = [] if self.idle() else self.stages
+            others_move = any(stage.progress != seen.get(_name(stage)) for stage in stages)
+            for stage in stages:
+                now[_name(stage)] = stage.progress
+                if stage.busy or (any(stage.lags().values()) and not others_move):
+                    waiting.add(_name(stage))
             for name, progress in now.items():
                 moving = name not in waiting or progress != seen.get(name)
                 quiet[name] = 0 if moving else quiet.get(name, 0) + 1
@@ -80,11 +84,20 @@ class Watchdog:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._note_turn)
 
-    def _give_up(self, name: str) -> None:
+    def _show(self, name: str) -> None:
+        """Where everybody is, for whoever reads the log."""
         sys.stderr.write(f"{name} is stuck; threads and tasks:\n")
         faulthandler.dump_traceback(sys.stderr)
         assert self._loop is not None
         for task in asyncio.all_tasks(self._loop):
             task.print_stack(limit=8, file=sys.stderr)
         sys.stderr.flush()
+
+    def _give_up(self, name: str) -> None:
+        with suppress(Exception):  # tasks go on meanwhile, and may be gone when they are to be shown
+            self._show(name)
         self.die(EXIT_IO, f"{name} made no progress for {self.after * self.beat_s:.0f} s with input waiting")
+
+
+def _name(stage: Stage) -> str:
+    return f"the stage {stage.fold.name}"

@@ -245,6 +245,22 @@ async def test_where_records_wait_and_none_comes_reading_begins_again(host: Fake
     assert ("reread", 2) in host.done
 
 
+async def test_reading_again_is_tried_ever_more_seldom_until_something_comes(host: FakeHost) -> None:
+    """Each time throws away what is under way: on a machine without CPU nothing would ever arrive."""
+    stage = make_stage(host)
+    await stage.take(batch(b"a"))
+    host.ends[0] = 9
+    looks = []
+    for _ in range(32):
+        await stage.nudge()
+        looks.append(host.done.count(("reread", 1)))
+    assert [number for number in range(1, 32) if looks[number] > looks[number - 1]] == [1, 3, 7, 15, 31]
+    await stage.take(batch(b"b", start=1))
+    await stage.nudge()
+    await stage.nudge()
+    assert host.done.count(("reread", 2)) == 1
+
+
 async def test_a_partition_that_stays_goes_on_from_memory(host: FakeHost) -> None:
     stage = make_stage(host)
     await stage.take(batch(b"a", b"b"))

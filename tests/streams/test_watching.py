@@ -150,6 +150,49 @@ async def test_a_stage_that_moves_or_waits_for_input_is_left_alone() -> None:
     assert deaths == []
 
 
+async def test_a_stage_that_gets_no_records_while_another_catches_up_is_not_stuck() -> None:
+    """Found under load: all stages share one reader, and the one that is behind takes it for itself."""
+    host = FakeHost()
+    starved, busy = make_stage(host), make_stage(host, Adding())
+    host.ends[0] = 7
+    deaths = Deaths()
+    dog = watch(deaths, starved, busy)
+    for _ in range(40):
+        await asyncio.sleep(0.02)
+        busy.progress += 1
+    assert deaths == []
+    await asyncio.sleep(1)
+    dog.stop()
+    assert deaths, "nobody moves any more"
+
+
+async def test_a_stage_with_a_batch_in_hand_answers_for_itself() -> None:
+    host = FakeHost()
+    hanging, moving = make_stage(host), make_stage(host, Adding())
+    hanging.busy = True
+    deaths = Deaths()
+    dog = watch(deaths, hanging, moving)
+    for _ in range(60):
+        await asyncio.sleep(0.02)
+        moving.progress += 1
+    dog.stop()
+    (message,) = deaths
+    assert "the stage admit" in message
+
+
+async def test_the_process_ends_though_what_hangs_cannot_be_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise TypeError("a task was gone meanwhile")
+
+    monkeypatch.setattr(Watchdog, "_show", broken)
+    stage = make_stage(FakeHost())
+    stage.busy = True
+    deaths = Deaths()
+    watch(deaths, stage)
+    await asyncio.sleep(1)
+    assert len(deaths) == 1
+
+
 async def test_during_recovery_stages_are_not_watched() -> None:
     stage = make_stage(FakeHost())
     stage.busy = True
