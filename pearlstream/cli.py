@@ -50,7 +50,7 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
             "streams.cli:worker", "Run stream processors: admit readings, compute indicators, raise alerts."
         ),
         "sink": Lazy("sinks.cli:sink", "Write what the streams say into ClickHouse, until stopped."),
-        "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger."),
+        "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger, backfill."),
     },
     "Know what is declared": {
         "catalogue": Lazy("pearlstream.catalogue.cli:catalogue", "Cities, feeds, indicators, scenarios."),

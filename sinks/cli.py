@@ -1,4 +1,4 @@
-"""Commands `pearlstream sink` and `pearlstream store migrate|status|ledger`."""
+"""Commands `pearlstream sink` and `pearlstream store migrate|status|ledger|backfill`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from sinks.mend_cli import backfill
 
 
 def _settings() -> Any:
@@ -36,7 +38,10 @@ def sink(status_file: Path | None, health_port: int | None) -> None:
 
 @click.group()
 def store() -> None:
-    """The store: schema, sizes, ledger."""
+    """The store: schema, sizes, ledger, backfill."""
+
+
+store.add_command(backfill)
 
 
 @store.command()

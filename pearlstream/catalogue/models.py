@@ -195,6 +195,7 @@ class Feed(Entry):
     @model_validator(mode="after")
     def _names(self) -> Feed:
         reserved = {"device", "ts", "seq", "boot", "run", "qc", "city", "feed", "site", "zone", "late", "pane"}
+        reserved |= {"has_seq", "src", "part", "off", "row", "keep", "withdrawn", "arrived", "stored_at", "clock"}
         for name in (*self.fields, *self.static):
             if name in reserved:
                 raise ValueError(f"the field name {name!r} is reserved")

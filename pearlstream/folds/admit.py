@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from pearlstream.errors import FrameError
-from pearlstream.fold import Output, Record, headers_of
+from pearlstream.fold import Headers, Output, Record, headers_of
 from pearlstream.folds import packing
 from pearlstream.folds.devices import DeviceTable
 from pearlstream.folds.devices_pack import pack_table, unpack_table
@@ -33,6 +33,8 @@ ROWS_PER_ROLLUP = 100_000
 """A rollup record is written at the latest after so many accepted readings, tick or no tick."""
 QUARANTINE_BYTES = 64_000
 """How much of a bad message is kept."""
+KEPT_HEADERS = 16
+"""How many of its headers are kept."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class Admit:
                     state.clock, state.registry, state.sim = tick.clock_ms, tick.registry, tick.sim
                     batch.cuts.append(Cut(record.offset, tick.clock_ms, tick.registry, tick.sim))
                 continue
-            item = Item(record.offset, record.key, record.value or b"", state.clock, None)
+            item = Item(record.offset, record.key, record.value or b"", state.clock, None, record.headers)
             batch.items.append(item)
             try:
                 if isinstance(tick, FrameError):
@@ -238,7 +240,8 @@ class Admit:
     def refuse(self, state: AdmitState, record: Record, error: Exception) -> tuple[AdmitState, list[Output]]:
         """Set a record aside on which `apply` raises; see `pearlstream.fold.Refuses`."""
         message = f"the stage could not fold it: {type(error).__name__}; this is a bug, please report it"
-        item = Item(record.offset, record.key, record.value or b"", state.clock, None, ("internal_error", message, 0))
+        fault = ("internal_error", message, 0)
+        item = Item(record.offset, record.key, record.value or b"", state.clock, None, record.headers, fault)
         return state, self._frame_outputs(state, item, {})
 
     # ------------------------------------------------------------------ outputs
@@ -332,6 +335,7 @@ class Admit:
                 "fold": f"{self.name}@{self.version}",
             }
             headers |= {name: accepted[name] for name in ("schema", "city", "gateway", "clock")}
+            headers["headers"] = _kept_headers(item.headers)
             value = item.value[:QUARANTINE_BYTES]
             outputs.append(Output("quarantine", item.key, value, headers_of(headers), item.offset))
         return outputs
@@ -364,3 +368,13 @@ class Admit:
             own = {name.split("/", 1)[1]: c for name, c in columns.items() if name.split("/", 1)[0] == feed}
             state.devices[feed] = unpack_table(self._table(feed), meta["tables"][feed], own)
         return state
+
+
+def _kept_headers(headers: Headers) -> str:
+    """What stood on the outside of a record, as JSON, so that it can be sent again: the first of each name, without
+    those that would make others act."""
+    kept: dict[str, str] = {}
+    for name, value in headers:
+        if value is not None and len(kept) < KEPT_HEADERS and not name.lower().startswith("faust-ag-"):
+            kept.setdefault(name[:64], value.decode("ascii", "replace")[:256])
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS).decode()

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pearlstream.fold import Headers
 from pearlstream.folds.checks import Verdicts, check_ranges, check_times, flag_zone_behind
 from pearlstream.folds.devices import FORGOTTEN, RESTART, SUSPECT, DeviceTable, Ints
 from pearlstream.folds.rollup import CUT, code_column, time_columns
@@ -37,6 +38,7 @@ class Item:
     value: bytes
     clock: int
     frame: Decoded | None
+    headers: Headers = ()
     fault: tuple[str, str, int] | None = None
     """Reason, message and rows seen, for a frame that is set aside whole."""
     cut: int = 0

@@ -9,10 +9,11 @@ up to a bound that both sides have reached:
 2. *Verdicts.* Of each frame, rows = accepted + duplicates + quarantined, and each reason has its record.
 3. *Frames against raw.* Of each frame, accepted = readings stored with its offset. No frame pays for another.
 4. *Frames against rollup records.* Between two ticks, accepted by feed = what the rollup record counts.
-5. *Raw against rollups.* In each pane of each city and feed, readings stored = n of the measure `<feed>.rows`.
+5. *Raw against rollups.* In each pane of each city and feed, readings stored and not taken back since = n of the
+   measure `<feed>.rows`. (Those taken back stay in the table, marked, and count in 3.)
    Where raw readings are wrong already (3), rollups are compared with the frames of that city instead, so that
    one lost reading is not counted twice.
-6. The history of indicators has as many rows as the journal says were inserted.
+6. The history of indicators has as many rows as the journal says were inserted, those of acts apart.
 
 `missing` adds up shortfalls, `doubled` excesses; neither is ever netted against the other.
 """
@@ -55,6 +56,7 @@ class Part:
     late: int = 0
     quarantined: int = 0
     stored_raw: int = 0
+    withdrawn: int = 0
     missing: int = 0
     doubled: int = 0
     pending: int = 0
@@ -186,6 +188,7 @@ def _partition(ledger: Ledger, sides: Sides, asked: Asked) -> Part:
     part.rows, part.accepted = int(frames["rows"].sum()), int(frames["accepted"].sum())
     part.duplicate, part.late = int(frames["dup"].sum()), int(frames["late"].sum())
     part.quarantined, part.stored_raw = int(frames["quarantined"].sum()), int(sides.raw["n"].sum())
+    part.withdrawn = int(sides.raw["withdrawn"].sum())
     beyond = 0 if bound.end is None else max(0, bound.end - 1 - bound.upto)
     part.pending = beyond + int(frames.filter(frames["offset"] > bound.rollups)["accepted"].sum())
     ledger.pending += part.pending
@@ -234,7 +237,7 @@ def _lost(ledger: Ledger, store: Store) -> None:
 
 
 def _totals(ledger: Ledger, produced: int | None) -> None:
-    for name in ("frames", "ticks", "rows", "accepted", "duplicate", "late", "quarantined", "stored_raw"):
+    for name in ("frames", "ticks", "rows", "accepted", "duplicate", "late", "quarantined", "stored_raw", "withdrawn"):
         ledger.totals[name] = sum(getattr(part, name) for part in ledger.partitions)
     if produced is not None:
         d = produced - ledger.totals["rows"]

@@ -84,6 +84,7 @@ def raw_by_frame(store: Store, tables: Iterable[str]) -> pl.DataFrame:
             "offset": pl.Int64,
             "city": pl.String,
             "n": pl.Int64,
+            "withdrawn": pl.Int64,
             "table": pl.String,
         }
     )
@@ -253,7 +254,8 @@ def _pane_by_pane(stored: pl.DataFrame, rolled: pl.DataFrame, wrong: pl.DataFram
 
 
 def _expected(every: Sequence[Sides]) -> pl.DataFrame:
-    """Accepted readings by table and city up to the last tick; stored ones where the row of the frame is missing."""
+    """Readings that rollups must count, by table and city up to the last tick: those accepted (stored ones where the
+    row of the frame is missing) without those taken back since."""
     parts = [pl.DataFrame(schema={"table": pl.String, "city": pl.String, "accepted": pl.Int64})]
     for side in every:
         closed = pl.col("offset") <= side.bound.rollups
@@ -261,6 +263,8 @@ def _expected(every: Sequence[Sides]) -> pl.DataFrame:
         parts.append(counted.select(_table_of_feed(), "city", "accepted"))
         rowless = side.raw.filter(closed & pl.col("offset").is_in(sorted(side.orphaned)))
         parts.append(rowless.select("table", "city", pl.col("n").alias("accepted")))
+        taken = side.raw.filter(closed & (pl.col("withdrawn") > 0))
+        parts.append(taken.select("table", "city", (-pl.col("withdrawn")).alias("accepted")))
     return pl.concat(parts, how="vertical_relaxed").group_by("table", "city").agg(pl.col("accepted").sum())
 
 

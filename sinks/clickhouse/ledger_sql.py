@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from sinks.clickhouse.schema import PANE_DAYS, RAW_DAYS
+from sinks.clickhouse.columns import PANE_DAYS, RAW_DAYS
 from sinks.clickhouse.sql import qualified
 
 HORIZON_DAYS = RAW_DAYS - 2
@@ -59,10 +59,11 @@ def tick_rows(database: str) -> str:
 
 
 def raw_by_frame(database: str, table: str) -> str:
-    """Stored readings of one feed by the frame that they came in."""
+    """Stored readings of one feed by the frame that they came in, and how many of them were taken back since."""
     return (
         "SELECT r.src AS src, toInt64(r.part) AS part, toInt64(r.off) AS offset, toString(any(r.city)) AS city,"
-        f" toInt64(count()) AS n FROM {qualified(database, table)} AS r FINAL GROUP BY r.src, r.part, r.off"
+        " toInt64(count()) AS n, toInt64(countIf(r.withdrawn > 0)) AS withdrawn"
+        f" FROM {qualified(database, table)} AS r FINAL GROUP BY r.src, r.part, r.off"
     )
 
 
@@ -73,11 +74,12 @@ _BOUND = (
 
 
 def raw_by_pane(database: str, table: str) -> str:
-    """Stored readings of one feed by city and 10 s pane, up to the last tick of each source."""
+    """Stored readings of one feed that count, by city and 10 s pane, up to the last tick of each source."""
     return (
         "SELECT toString(r.city) AS city, intDiv(toUnixTimestamp64Milli(r.ts), 10000) * 10000 AS pane_ms,"
         " toInt64(count()) AS n"
-        f" FROM {qualified(database, table)} AS r FINAL WHERE {_BOUND} GROUP BY city, pane_ms"
+        f" FROM {qualified(database, table)} AS r FINAL WHERE withdrawn = 0 AND {_BOUND}"
+        " GROUP BY city, pane_ms"
     )
 
 
@@ -124,9 +126,9 @@ def ages(database: str) -> str:
 
 
 def history_counts(database: str) -> str:
-    """Rows of `indicators_history`, and how many the journal says were inserted in finished cuts."""
+    """Rows of `indicators_history` that the stream wrote, and how many finished cuts of the journal inserted."""
     return (
-        f"SELECT (SELECT count() FROM {qualified(database, 'indicators_history')}) AS stored,"
+        f"SELECT (SELECT countIf(act = 0) FROM {qualified(database, 'indicators_history')}) AS stored,"
         " (SELECT toUInt64(sum(tables['indicators_history']))"
         f" FROM {qualified(database, 'batches')} FINAL WHERE topic = 'indicators' AND state = 'done') AS written,"
         f" (SELECT count() FROM {qualified(database, 'batches')} FINAL"

@@ -1,108 +1,26 @@
 """The schema: which tables there are, generated from the catalogue.
 
-Scaled integers: a float field with d decimals is stored as round(x * 10^d), because that compresses three times
-better than any codec for floats, and sums exactly. Retention counts from the day a row was stored, not from the
-day it tells of: imported history and simulated pasts would otherwise be swept away as soon as they arrive.
+Retention counts from the day a row was stored, not from the day it tells of: imported history and simulated pasts would
+otherwise be swept away as soon as they arrive.
 """
 
 from __future__ import annotations
 
 from pearlstream.catalogue import Catalogue
-from pearlstream.catalogue.models import Feed, FieldSpec
 from sinks.clickhouse.catalogue_tables import CATALOGUE_TABLES, CITY_DICTIONARY
+from sinks.clickhouse.columns import CLOSE, KEEPS, PANE_DAYS, RAW_DAYS, SMALL, STORED_AT, TEXT, TIME, WORD, ttl
 from sinks.clickhouse.model import Column, Schema, Table, View
+from sinks.clickhouse.schema_readings import readings_table, readings_table_name, readings_views
 
-RAW_DAYS = 30
-"""How long readings, quarantine and frames are kept after they were stored."""
-PANE_DAYS = 400
-"""How long rollups, indicators, alerts and the ledger are kept after they were stored."""
-
-TIME = "DateTime64(3, 'UTC')"
-WORD = "LowCardinality(String)"
-CLOSE = "DoubleDelta, ZSTD(1)"
-"""For what grows evenly: times, offsets, sequences."""
-SMALL = "T64, ZSTD(1)"
-"""For integers that use few of their bits."""
-TEXT = "ZSTD(1)"
-
-_KEEPS = {"non_replicated_deduplication_window": 10_000}
-_STORED_AT = Column("stored_at", "DateTime", CLOSE, "now()", "when the row was stored; retention counts from here")
-_FIELD_TYPES = {
-    "float": ("Nullable(Int64)", SMALL),
-    "int": ("Nullable(Int64)", SMALL),
-    "bool": ("Nullable(Bool)", TEXT),
-    "enum": ("LowCardinality(Nullable(String))", TEXT),
-    "text": ("Nullable(String)", TEXT),
-}
-
-
-def readings_table_name(feed: str) -> str:
-    """The table of a feed's readings: `readings_traffic_flow`."""
-    return "readings_" + feed.replace(".", "_")
+__all__ = ["readings_table_name"]
 
 
 def build_schema(catalogue: Catalogue) -> Schema:
     """Every table, view and dictionary for a catalogue."""
     feeds = list(catalogue.feeds.values())
-    tables = (*(_readings(feed) for feed in feeds), *FIXED_TABLES, *CATALOGUE_TABLES)
-    views = (*(_readings_view(feed) for feed in feeds), *FIXED_VIEWS)
+    tables = (*(readings_table(feed) for feed in feeds), *FIXED_TABLES, *CATALOGUE_TABLES)
+    views = (*(view for feed in feeds for view in readings_views(feed)), *FIXED_VIEWS)
     return Schema(tables, views, (CITY_DICTIONARY,))
-
-
-def _ttl(days: int) -> str:
-    return f"stored_at + INTERVAL {days} DAY"
-
-
-def _field(name: str, spec: FieldSpec) -> Column:
-    type_, codec = _FIELD_TYPES[spec.type]
-    return Column(name, type_, codec, comment=spec.unit, decimals=spec.decimals if spec.type == "float" else None)
-
-
-def _readings(feed: Feed) -> Table:
-    """One wide table: identity, measured fields, and where each reading came from."""
-    return Table(
-        name=readings_table_name(feed.id),
-        meaning=f"accepted readings of {feed.id}, each once; floats as scaled integers, see the view of this name + _v",
-        columns=(
-            Column("city", WORD),
-            Column("device", "String", TEXT),
-            Column("ts", TIME, CLOSE, comment="time of the device"),
-            Column("run", "UInt32", SMALL, comment="how often the device's sequence began anew"),
-            Column("seq", "UInt64", CLOSE, comment="0 if the device has none"),
-            Column("has_seq", "Bool", TEXT),
-            Column("qc", "UInt32", SMALL, comment="bits of quality flags"),
-            *(_field(name, spec) for name, spec in feed.fields.items()),
-            Column("src", "UInt64", SMALL, comment="hash of the topic id of `readings`"),
-            Column("part", "UInt16", SMALL, comment="partition of `readings`"),
-            Column("off", "UInt64", CLOSE, comment="offset of the frame in `readings`"),
-            Column(
-                "keep", "UInt64", CLOSE, comment="2^64 - 1 - clock of arrival: of two rows with one key the first wins"
-            ),
-            _STORED_AT,
-        ),
-        engine="ReplacingMergeTree(keep)",
-        order_by=("city", "device", "ts", "run", "seq", "has_seq"),
-        partition_by="toDate(ts)",
-        ttl=_ttl(RAW_DAYS),
-        settings={**_KEEPS, "ttl_only_drop_parts": 1},
-    )
-
-
-def _readings_view(feed: Feed) -> View:
-    """The readings as they were measured, each once: floats divided back, `late` and `clock_ms` worked out."""
-    columns = ["city", "device", "ts", "run", "if(has_seq, seq, NULL) AS seq", "qc"]
-    for name, spec in feed.fields.items():
-        scaled = spec.type == "float"
-        columns.append(f"`{name}` / {10**spec.decimals} AS `{name}`" if scaled else f"`{name}`")
-    hold_ms = feed.hold_s * 1000
-    clock = "toInt64(18446744073709551615 - keep)"
-    pane_end = "intDiv(toUnixTimestamp64Milli(ts), 10000) * 10000 + 10000"
-    columns += [f"{clock} AS clock_ms", f"toBool({pane_end} + {hold_ms} < {clock}) AS late", "part", "off", "stored_at"]
-    select = (
-        f"SELECT {', '.join(columns)}\nFROM {{db}}.`{readings_table_name(feed.id)}` FINAL\n"
-        "SETTINGS do_not_merge_across_partitions_select_final = 1"
-    )
-    return View(readings_table_name(feed.id) + "_v", f"readings of {feed.id} in their units, each once", select)
 
 
 _SOURCE = (
@@ -133,8 +51,8 @@ ROLLUPS = Table(
     engine="AggregatingMergeTree",
     order_by=("feed", "city", "pane_ms", "measure", "dims", "key", "late", "pane_len_s"),
     partition_by="toDate(pane_ms)",
-    ttl=_ttl(PANE_DAYS),
-    settings={**_KEEPS, "ttl_only_drop_parts": 1},
+    ttl=ttl(PANE_DAYS),
+    settings={**KEEPS, "ttl_only_drop_parts": 1},
 )
 
 TICKS = Table(
@@ -146,12 +64,12 @@ TICKS = Table(
         Column("registry", WORD),
         Column("sim", "Bool", TEXT),
         Column("rows", f"Map({WORD}, Int64)", TEXT, comment="readings by feed"),
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree",
     order_by=("topic_id", "partition", "offset"),
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
 )
 
 _INDICATOR_COLUMNS = (
@@ -173,7 +91,8 @@ _INDICATOR_COLUMNS = (
     Column("registry", WORD),
     Column("sim", "Bool", TEXT),
     Column("version", "UInt64", CLOSE, comment="(rev + 1) * 2^48 + known_at_ms: the greatest is the truth"),
-    _STORED_AT,
+    Column("act", "UInt64", SMALL, "0", "the act that wrote it; 0: the stream"),
+    STORED_AT,
 )
 
 INDICATORS = Table(
@@ -183,8 +102,8 @@ INDICATORS = Table(
     engine="ReplacingMergeTree(version)",
     order_by=("indicator", "city", "dims", "window_end_ms"),
     partition_by="toYYYYMM(window_end_ms)",
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
 )
 
 INDICATORS_HISTORY = Table(
@@ -194,8 +113,8 @@ INDICATORS_HISTORY = Table(
     engine="MergeTree",
     order_by=("indicator", "city", "dims", "window_end_ms", "version"),
     partition_by="toYYYYMM(window_end_ms)",
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
 )
 
 ALERTS = Table(
@@ -214,12 +133,12 @@ ALERTS = Table(
         Column("clock_ms", TIME, CLOSE),
         Column("data", "String", TEXT, comment="the whole transition as JSON"),
         *_SOURCE,
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree",
     order_by=("alert_id", "transition_no"),
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
 )
 
 QUARANTINE = Table(
@@ -239,15 +158,16 @@ QUARANTINE = Table(
         Column("gateway", WORD),
         Column("clock_ms", TIME, CLOSE),
         Column("key", "String", TEXT),
+        Column("headers", f"Map({WORD}, String)", TEXT, comment="its other headers, to send it again with"),
         Column("payload", "String", TEXT, comment="its head, up to 64 kB", binary=True),
         Column("length", "UInt64", SMALL, comment="bytes in full"),
         Column("sha256", "String", TEXT),
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree",
     order_by=("topic_id", "partition", "offset", "item"),
-    ttl=_ttl(RAW_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(RAW_DAYS),
+    settings=KEEPS,
 )
 
 FRAMES = Table(
@@ -268,38 +188,49 @@ FRAMES = Table(
         Column("quarantined", f"Map({WORD}, UInt32)", TEXT, comment="rows by reason"),
         Column("sim", "Bool", TEXT),
         Column("sent_ms", "Int64", CLOSE, comment="wall clock of the gateway, 0 if it does not say"),
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree",
     order_by=("topic_id", "partition", "offset"),
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
+)
+
+_DEVICE_COLUMNS = (
+    Column("feed", WORD),
+    Column("city", WORD),
+    Column("device", "String", TEXT),
+    Column("zone", WORD),
+    Column("site", "String", TEXT),
+    Column("lon", "Nullable(Float64)", TEXT),
+    Column("lat", "Nullable(Float64)", TEXT),
+    Column("cadence_s", "Nullable(Float64)", TEXT),
+    Column("from_ms", f"Nullable({TIME})", TEXT),
+    Column("until_ms", f"Nullable({TIME})", TEXT),
+    Column("calibrated_ms", f"Nullable({TIME})", TEXT),
+    Column("origin", WORD),
+    Column("attrs", f"Map({WORD}, String)", TEXT, comment="the feed's static fields"),
+    Column("registry", WORD, comment="the version that this entry completes"),
+    Column("entry", "UInt64", CLOSE, comment="offset in the topic `devices`"),
+    STORED_AT,
 )
 
 DEVICES = Table(
     name="devices",
     meaning="the device registry: who ought to speak; the newest entry of a device counts",
-    columns=(
-        Column("feed", WORD),
-        Column("city", WORD),
-        Column("device", "String", TEXT),
-        Column("zone", WORD),
-        Column("site", "String", TEXT),
-        Column("lon", "Nullable(Float64)", TEXT),
-        Column("lat", "Nullable(Float64)", TEXT),
-        Column("cadence_s", "Nullable(Float64)", TEXT),
-        Column("from_ms", f"Nullable({TIME})", TEXT),
-        Column("until_ms", f"Nullable({TIME})", TEXT),
-        Column("calibrated_ms", f"Nullable({TIME})", TEXT),
-        Column("origin", WORD),
-        Column("attrs", f"Map({WORD}, String)", TEXT, comment="the feed's static fields"),
-        Column("registry", WORD, comment="the version that this entry completes"),
-        Column("entry", "UInt64", CLOSE, comment="offset in the topic `devices`"),
-        _STORED_AT,
-    ),
+    columns=_DEVICE_COLUMNS,
     engine="ReplacingMergeTree(entry)",
     order_by=("feed", "city", "device"),
-    settings=_KEEPS,
+    settings=KEEPS,
+)
+
+DEVICES_HISTORY = Table(
+    name="devices_history",
+    meaning="every entry of every device: the registry of then, as a recount of a day needs it",
+    columns=_DEVICE_COLUMNS,
+    engine="ReplacingMergeTree",
+    order_by=("feed", "city", "device", "entry", "registry"),
+    settings=KEEPS,
 )
 
 TRUTH_LABELS = Table(
@@ -317,12 +248,12 @@ TRUTH_LABELS = Table(
         Column("until_ms", f"Nullable({TIME})", TEXT),
         Column("note", "String", TEXT),
         Column("data", "String", TEXT, comment="the whole label as JSON"),
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree",
     order_by=("topic_id", "entry"),
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
 )
 
 LOST = Table(
@@ -336,12 +267,12 @@ LOST = Table(
         Column("offset", "Int64", CLOSE, comment="the range (after, offset] of the source"),
         Column("reason", WORD, comment="gap, retention_loss, unreadable"),
         Column("note", "String", TEXT),
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree",
     order_by=("topic", "topic_id", "partition", "after", "offset", "reason"),
-    ttl=_ttl(PANE_DAYS),
-    settings=_KEEPS,
+    ttl=ttl(PANE_DAYS),
+    settings=KEEPS,
 )
 
 BATCHES = Table(
@@ -358,16 +289,40 @@ BATCHES = Table(
         Column("applied", "Map(String, Int64)", TEXT, comment="marks before the cut (intent) or after it (done)"),
         Column("tables", f"Map({WORD}, UInt64)", TEXT, comment="rows by table"),
         Column("at", TIME, CLOSE, comment="wall clock"),
-        _STORED_AT,
+        STORED_AT,
     ),
     engine="ReplacingMergeTree(state_no)",
     order_by=("topic_id", "topic", "cut"),
-    ttl=_ttl(PANE_DAYS),
-    settings={**_KEEPS, "fsync_after_insert": 1, "fsync_part_directory": 1},
+    ttl=ttl(PANE_DAYS),
+    settings={**KEEPS, "fsync_after_insert": 1, "fsync_part_directory": 1},
+)
+
+ACTS = Table(
+    name="acts",
+    meaning="what was done to stored rows by hand: recomputed, taken back, sent again, set aside",
+    columns=(
+        Column("act", "UInt64", CLOSE, comment="its number: the wall clock at its beginning, ms"),
+        Column("part", "String", TEXT, comment="what of it: a day, a position in quarantine; empty for the whole"),
+        Column("kind", WORD, comment="backfill, withdraw, redrive, discard, recount"),
+        Column("state_no", "UInt8", SMALL, comment="1 begun, 2 done"),
+        Column("state", WORD),
+        Column("by", WORD, comment="the account that did it"),
+        Column("why", "String", TEXT),
+        Column("scope", "String", TEXT, comment="what was asked for, as JSON"),
+        Column("rows", "Int64", SMALL, comment="rows concerned"),
+        Column("tables", f"Map({WORD}, Int64)", TEXT, comment="rows written, by table"),
+        Column("data", "String", TEXT, comment="what came of it, as JSON"),
+        Column("at", TIME, CLOSE, comment="wall clock"),
+        STORED_AT,
+    ),
+    engine="ReplacingMergeTree(state_no)",
+    order_by=("act", "part"),
+    settings=KEEPS,
 )
 
 FIXED_TABLES = (
-    ROLLUPS, TICKS, INDICATORS, INDICATORS_HISTORY, ALERTS, QUARANTINE, FRAMES, DEVICES, TRUTH_LABELS, LOST, BATCHES,
+    ROLLUPS, TICKS, INDICATORS, INDICATORS_HISTORY, ALERTS, QUARANTINE, FRAMES, DEVICES, DEVICES_HISTORY, TRUTH_LABELS,
+    LOST, BATCHES, ACTS,
 )  # fmt: skip
 """Tables that do not depend on the catalogue."""
 
@@ -375,7 +330,7 @@ FIXED_VIEWS = (
     View(
         "indicators_v",
         "the newest revision of each window, each once",
-        "SELECT * EXCEPT (version, stored_at) FROM {db}.indicators FINAL",
+        "SELECT * EXCEPT (version, act, stored_at) FROM {db}.indicators FINAL",
     ),
     View(
         "rollups_v",

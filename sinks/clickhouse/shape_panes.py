@@ -41,7 +41,7 @@ def shape_rollups(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
         counted.append((item, rows))
     shaped.add(schema.TICKS, [_tick(item, rows) for item, rows in counted])
     if parts:
-        shaped.tables[schema.ROLLUPS.name] = _merged(_kinds(catalogue), pl.concat(parts))
+        shaped.tables[schema.ROLLUPS.name] = merged_rows(catalogue, pl.concat(parts))
     return shaped
 
 
@@ -77,8 +77,9 @@ def _kinds(catalogue: Catalogue) -> Mapping[str, str]:
     return kinds
 
 
-def _merged(kinds: Mapping[str, str], partials: pl.DataFrame) -> pa.Table:
-    """One row per place, pane, measure and key. Only the column of the measure's kind is filled."""
+def merged_rows(catalogue: Catalogue, partials: pl.DataFrame) -> pa.Table:
+    """Rows of `rollups`: one per place, pane, measure and key. Only the column of the measure's kind is filled."""
+    kinds = _kinds(catalogue)
     low = [name for name, kind in kinds.items() if kind == "min"]
     high = [name for name, kind in kinds.items() if kind == "max"]
     value, measure = pl.col("value"), pl.col("measure")

@@ -99,6 +99,7 @@ def _readings(feed: Feed, items: Sequence[Item], batches: Sequence[Any]) -> pa.T
     columns["src"] = np.repeat(np.array([source_hash(s["topic_id"]) for s in sources], np.uint64), lengths)
     columns["part"] = np.repeat(np.array([s["partition"] for s in sources], np.uint16), lengths)
     columns["off"] = np.repeat(np.array([s["offset"] for s in sources], np.uint64), lengths)
+    columns["row"] = np.concatenate([np.arange(n, dtype=np.uint32) for n in lengths])
     columns["keep"] = np.repeat(_UINT64_MAX - clocks, lengths)
     return pa.table(columns)
 

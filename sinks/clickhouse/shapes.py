@@ -122,6 +122,7 @@ def shape_quarantine(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
                 "gateway": facts.get("gateway", ""),
                 "clock_ms": max(number(facts.get("clock")), 0),
                 "key": (item.record.key or b"").decode("utf-8", "replace"),
+                "headers": _headers(facts.get("headers", "")),
                 "payload": value,
                 "length": number(facts.get("length"), len(value)),
                 "sha256": facts.get("sha256") or hashlib.sha256(value).hexdigest(),
@@ -132,8 +133,16 @@ def shape_quarantine(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
     return shaped
 
 
+def _headers(text: str) -> dict[str, str]:
+    """What stood on the outside of the record that was set aside; nothing if it was not kept."""
+    try:
+        return {str(name): str(value) for name, value in orjson.loads(text).items()} if text else {}
+    except (orjson.JSONDecodeError, AttributeError):
+        return {}
+
+
 def shape_devices(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
-    """One row per device of each entry of the registry."""
+    """One row per device of each entry of the registry, into the history too."""
     shaped, rows = Shaped(), []
     for item in items:
         try:
@@ -157,6 +166,7 @@ def shape_devices(catalogue: Catalogue, items: Sequence[Item]) -> Shaped:
                 }
             )
     shaped.add(schema.DEVICES, rows)
+    shaped.add(schema.DEVICES_HISTORY, rows)
     return shaped
 
 

@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from mend_world import Run, simulated
 from pydantic import SecretStr
-from sink_world import World, truncate
+from sink_world import World, drain, truncate
 
 from pearlstream.catalogue import Catalogue
+from pearlstream.program import Program, compile_catalogue
 from pearlstream.settings import ClickHouse
 from pearlstream.store import Store
+from sinks.clickhouse import sql
 from sinks.clickhouse.migrate import migrate
+from sinks.clickhouse.schema import ROLLUPS
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +57,24 @@ def town(catalogue: Catalogue) -> World:
     town = World(catalogue)
     town.play()
     return town
+
+
+@pytest.fixture(scope="session")
+def program(catalogue: Catalogue) -> Program:
+    """The shipped catalogue, compiled."""
+    return compile_catalogue(catalogue)
+
+
+@pytest.fixture(scope="session")
+def midnight(catalogue: Catalogue) -> Run:
+    """Minutes about midnight of the simulated cluster: to be looked at, never to be added to."""
+    return simulated(catalogue)
+
+
+@pytest.fixture
+def midnight_stored(midnight: Run, migrated: Store) -> Store:
+    """The store with those minutes in it. Tokens outlive a partition that was replaced, hence the new table."""
+    migrated.command(f"DROP TABLE {sql.qualified(migrated.database, ROLLUPS.name)} SYNC")
+    migrated.command(sql.create_table(migrated.database, ROLLUPS))
+    drain(midnight, migrated)
+    return migrated

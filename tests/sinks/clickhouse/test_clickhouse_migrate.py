@@ -38,7 +38,7 @@ def test_an_unmigrated_database_is_named_with_the_remedy(store: Store, catalogue
     assert caught.value.trouble is Trouble.SCHEMA
 
 
-def test_a_new_feed_brings_its_table_and_view(store: Store, catalogue: Catalogue) -> None:
+def test_a_new_feed_brings_its_table_and_views(store: Store, catalogue: Catalogue) -> None:
     migrate(store, catalogue)
     feed = Feed(
         id="water.level", name=Name(en="Water level", zh="水位"), device="gauge", cadence_s=60,
@@ -46,7 +46,7 @@ def test_a_new_feed_brings_its_table_and_view(store: Store, catalogue: Catalogue
     )  # fmt: skip
     done = migrate(store, with_feed(catalogue, feed))
     assert done.version == 2
-    assert len(done.statements) == 2
+    assert len(done.statements) == 3
     assert store.query(f"SELECT count() FROM `{store.database}`.readings_water_level_v") == [(0,)]
     listed = store.query(f"SELECT readings_table FROM `{store.database}`.catalogue_feeds WHERE id = 'water.level'")
     assert listed == [("readings_water_level",)]

@@ -1,0 +1,115 @@
+"""Commands that correct what is stored: `pearlstream store backfill`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
+
+
+def settings_and_catalogue() -> tuple[Any, Any]:
+    """The settings, and the catalogue that they name."""
+    from pearlstream.catalogue import load_catalogue
+    from pearlstream.logs import configure
+    from pearlstream.settings import load_settings
+
+    settings = load_settings()
+    configure(settings.log.level)
+    return settings, load_catalogue(settings.catalogue.overlays)
+
+
+def known(what: str, names: Sequence[str], all_names: Sequence[str]) -> tuple[str, ...]:
+    """The names that were given, in their order and each once. Raises click.UsageError for one that is not declared."""
+    for name in names:
+        if name not in all_names:
+            raise click.UsageError(f"no {what} {name!r} in the catalogue; `pearlstream catalogue list` has them all")
+    return tuple(dict.fromkeys(names))
+
+
+def say_json(found: Any) -> None:
+    """Print something for programs."""
+    import orjson
+
+    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+
+
+def _days(store: Any, asked: Any, named: Sequence[Any], first: Any, last: Any) -> list[Any]:
+    from sinks.clickhouse.mend.backfill import day_of, days_between
+
+    if not named and first is None and last is None:
+        raise click.UsageError("say which days: --day 2026-11-24, or --from and --to")
+    if named and (first is not None or last is not None):
+        raise click.UsageError("--day names days, --from and --to a stretch of them: not both")
+    if named:
+        return [day_of(text) for text in sorted({day.strftime("%Y-%m-%d") for day in named})]
+    begin, end = (day.strftime("%Y-%m-%d") if day is not None else other
+                  for day, other in ((first, "1970-01-01"), (last, "2149-06-06")))  # fmt: skip
+    return days_between(store, asked, begin, end)
+
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command()
+@click.option("--day", "named", type=DAY, multiple=True, help="A day (UTC), as 2026-11-24; may be repeated.")
+@click.option("--from", "first", type=DAY, help="The first of several days.")
+@click.option("--to", "last", type=DAY, help="The last of several days, included.")
+@click.option("--feed", "feeds", multiple=True, help="Only this feed; may be repeated.")
+@click.option("--city", "cities", multiple=True, help="Only the panes of this city; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Compare, and change nothing. Exit code 1 if something differs.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def backfill(
+    named: Sequence[Any],
+    first: Any,
+    last: Any,
+    feeds: Sequence[str],
+    cities: Sequence[str],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Recompute panes of whole days from the stored readings; replace those that differ.
+
+    The measures are those of the catalogue as it is now, so this also fills in what a new indicator needs of the past.
+    Readings must be whole. Killed in between, the same call goes on where it was.
+    """
+    from pearlstream.errors import EXIT_FINDING
+    from pearlstream.program import compile_catalogue
+    from pearlstream.store import Store
+    from sinks.clickhouse.mend import backfill as module
+    from sinks.clickhouse.mend.panes import Asked
+
+    settings, catalogue = settings_and_catalogue()
+    chosen = known("feed", feeds, list(catalogue.feeds)) or tuple(catalogue.feeds)
+    asked = Asked(chosen, known("city", cities, list(catalogue.cities)))
+    store = Store(settings.clickhouse)
+    days = _days(store, asked, named, first, last)
+    outcomes = []
+    with click.progressbar(length=len(days) * len(chosen), label="days", file=click.get_text_stream("stderr")) as bar:
+        program = compile_catalogue(catalogue)
+        for outcome in module.backfill(store, program, days, asked, dry_run=dry_run, tell=lambda _: bar.update(1)):
+            outcomes.append(outcome)
+            if not as_json:
+                tell_outcome(outcome, dry_run=dry_run)
+    differ = sum(bool(outcome.differences) for outcome in outcomes)
+    if as_json:
+        say_json({"dry_run": dry_run, "days": [o.as_dict() for o in outcomes], "differ": differ})
+    else:
+        click.echo(f"{len(outcomes)} days looked at, {differ} differed" + (", nothing changed" if dry_run else ""))
+    raise SystemExit(EXIT_FINDING if dry_run and differ else 0)
+
+
+def tell_outcome(outcome: Any, *, dry_run: bool) -> None:
+    """A line for a day, and one for each measure that was wrong."""
+    if outcome.resumed:
+        click.echo(f"{outcome.day}  done by the call before")
+        return
+    word = "same" if not outcome.differences else "differs" if dry_run else "replaced"
+    click.echo(f"{outcome.day}  {word}, from {outcome.readings:,} readings")
+    for d in outcome.differences:
+        click.echo(
+            f"  {d.feed:20} {d.measure:28} lacking {d.lacking:,}, excess {d.excess:,}, other {d.different:,};"
+            f" n {d.n_stored:,} -> {d.n_recomputed:,}"
+        )
