@@ -51,6 +51,9 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
         ),
         "sink": Lazy("sinks.cli:sink", "Write what the streams say into ClickHouse, until stopped."),
         "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger, backfill."),
+        "quarantine": Lazy(
+            "sinks.quarantine_cli:quarantine", "What could not be used: list, show, send again, set aside."
+        ),
     },
     "Know what is declared": {
         "catalogue": Lazy("pearlstream.catalogue.cli:catalogue", "Cities, feeds, indicators, scenarios."),
