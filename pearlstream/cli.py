@@ -54,6 +54,7 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
         "quarantine": Lazy(
             "sinks.quarantine_cli:quarantine", "What could not be used: list, show, send again, set aside."
         ),
+        "readings": Lazy("sinks.readings_cli:readings", "Stored readings: take wrong ones back."),
     },
     "Know what is declared": {
         "catalogue": Lazy("pearlstream.catalogue.cli:catalogue", "Cities, feeds, indicators, scenarios."),

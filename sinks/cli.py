@@ -1,4 +1,4 @@
-"""Commands `pearlstream sink` and `pearlstream store migrate|status|ledger|backfill`."""
+"""Commands `pearlstream sink` and `pearlstream store migrate|status|ledger|backfill|asof`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sinks.mend_cli import backfill
+from sinks.mend_cli import asof, backfill
 
 
 def _settings() -> Any:
@@ -42,6 +42,7 @@ def store() -> None:
 
 
 store.add_command(backfill)
+store.add_command(asof)
 
 
 @store.command()
@@ -71,7 +72,7 @@ def migrate(dry_run: bool) -> None:
 @store.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(as_json: bool) -> None:
-    """Sizes of the tables, bytes per reading, and how long ago the sink wrote."""
+    """Sizes of the tables, what a reading and a value cost, and how long ago the sink wrote."""
     import orjson
 
     from pearlstream.store import Store
@@ -81,13 +82,17 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
         return
-    click.echo(f"{'table':32}{'rows':>14}{'MB':>10}{'B/row':>8}{'parts':>7}")
+    click.echo(f"{'table':32}{'rows':>14}{'MB':>10}{'B/row':>8}{'B/reading':>11}{'parts':>7}")
     for table in found["tables"]:
-        size = table["bytes"] / 1e6
-        each = table["bytes_per_row"] or 0
-        click.echo(f"{table['table']:32}{table['rows']:>14,}{size:>10.1f}{each:>8}{table['parts']:>7}")
-    each = found["readings"]["bytes_per_reading"]
-    click.echo(f"{found['readings']['rows']:,} readings, {each if each is not None else '-'} bytes each")
+        row, reading = table["bytes_per_row"] or 0, table["bytes_per_reading"] or 0
+        size = f"{table['rows']:>14,}{table['bytes'] / 1e6:>10.1f}"
+        click.echo(f"{table['table']:32}{size}{row:>8}{reading:>11}{table['parts']:>7}")
+    one = found["readings"]
+    if one["rows"]:
+        click.echo(
+            f"{one['rows']:,} readings with {one['values']:,} values: {one['bytes_per_reading']} bytes a reading,"
+            f" {one['bytes_per_value']} a value; {one['all_bytes_per_reading']} a reading with all that follows from it"
+        )
     for batch in found["last_batches"]:
         click.echo(
             f"{batch['topic']:14} last cut {batch['age_s']:,.0f} s ago ({batch['state']}, {batch['rows']:,} rows)"

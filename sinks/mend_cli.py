@@ -1,4 +1,4 @@
-"""Commands that correct what is stored: `pearlstream store backfill`."""
+"""Commands that look back at what is stored, and correct it: `pearlstream store backfill|asof`."""
 
 from __future__ import annotations
 
@@ -113,3 +113,57 @@ def tell_outcome(outcome: Any, *, dry_run: bool) -> None:
             f"  {d.feed:20} {d.measure:28} lacking {d.lacking:,}, excess {d.excess:,}, other {d.different:,};"
             f" n {d.n_stored:,} -> {d.n_recomputed:,}"
         )
+
+
+MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+
+
+def moment_ms(moment: Any) -> int:
+    """A moment of the command line, in UTC, as milliseconds."""
+    from datetime import UTC
+
+    return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+@click.command()
+@click.argument("indicator")
+@click.option("--at", type=MOMENT, required=True, help="The moment (UTC, the log's clock), as 2026-11-24T08:07.")
+@click.option("--city", "cities", multiple=True, help="Only this city; may be repeated.")
+@click.option("--from", "first", type=MOMENT, help="Windows that end from then on (default: a day before --at).")
+@click.option("--to", "last", type=MOMENT, help="Windows that end until then (default: a day after --at).")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=1000, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def asof(indicator: str, at: Any, cities: Sequence[str], first: Any, last: Any, limit: int, as_json: bool) -> None:
+    """What an INDICATOR was known to be at a moment, beside what it says of the same windows now.
+
+    Exit code 1 if nothing was known then.
+    """
+    from pearlstream.errors import EXIT_FINDING
+    from pearlstream.store import Store
+    from sinks.clickhouse.then import Question, as_known
+
+    settings, catalogue = settings_and_catalogue()
+    known("indicator", [indicator], list(catalogue.indicators))
+    places = [*catalogue.cities, *(group.upper() for group in catalogue.groups)]
+    moment = moment_ms(at)
+    begin = moment_ms(first) if first is not None else moment - 86_400_000
+    end = moment_ms(last) if last is not None else moment + 86_400_000
+    question = Question(indicator, moment, begin, end, known("city", cities, places), limit)
+    rows = as_known(Store(settings.clickhouse), question)
+    if as_json:
+        say_json(rows)
+    else:
+        for row in rows:
+            _tell_known(row)
+    raise SystemExit(0 if rows else EXIT_FINDING)
+
+
+def _tell_known(row: Any) -> None:
+    from datetime import UTC, datetime
+
+    end = datetime.fromtimestamp(row["window_end_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    then = "no data" if row["value"] is None else f"{row['value']:g}"
+    now = "no data" if row["value_now"] is None else f"{row['value_now']:g}"
+    by = f" by act {row['act_now']}" if row["act_now"] else ""
+    changed = "" if row["same"] else f"  now {now} (revision {row['rev_now']}{by})"
+    click.echo(f"{end}  {row['city']:8} {row['dims']:24} {then:>12} {row['state']:7} {row['maturity']}{changed}")

@@ -152,3 +152,12 @@ def last_batches(database: str) -> str:
         f"SELECT topic, state, toUnixTimestamp64Milli(at) AS at_ms, rows FROM {qualified(database, 'batches')} FINAL"
         " ORDER BY at DESC LIMIT 1 BY topic"
     )
+
+
+def field_counts() -> str:
+    """How many measured fields each table of readings has; `common`: the columns that all of them have."""
+    return (
+        "SELECT table, toInt64(countIf(name NOT IN {common:Array(String)})) AS fields FROM system.columns"
+        " WHERE database = {database:String} AND startsWith(table, 'readings_') AND NOT endsWith(table, '_v')"
+        " GROUP BY table"
+    )

@@ -18,6 +18,28 @@ _FIELD_TYPES = {
     "text": ("Nullable(String)", TEXT),
 }
 
+_IDENTITY = (
+    Column("city", WORD),
+    Column("device", "String", TEXT),
+    Column("ts", TIME, CLOSE, comment="time of the device"),
+    Column("run", "UInt32", SMALL, comment="how often the device's sequence began anew"),
+    Column("seq", "UInt64", CLOSE, comment="0 if the device has none"),
+    Column("has_seq", "Bool", TEXT),
+    Column("qc", "UInt32", SMALL, comment="bits of quality flags"),
+)
+_ORIGIN = (
+    Column("src", "UInt64", SMALL, comment="hash of the topic id of `readings`"),
+    Column("part", "UInt16", SMALL, comment="partition of `readings`"),
+    Column("off", "UInt64", CLOSE, comment="offset of the frame in `readings`"),
+    Column("row", "UInt32", SMALL, comment="place among the accepted readings of its frame, from 0"),
+    Column("keep", "UInt64", CLOSE, comment="2^64 - 1 - clock of arrival: of two rows with one key the first wins"),
+    Column("withdrawn", "UInt64", SMALL, "0", "the act that took it back, else 0; `keep` is 2^64 - 1 then"),
+    Column("arrived", "UInt64", SMALL, "0", "of a reading that was taken back, the `keep` it had before"),
+    STORED_AT,
+)
+COMMON = tuple(column.name for column in (*_IDENTITY, *_ORIGIN))
+"""Columns that every table of readings has; the others are fields."""
+
 
 def readings_table_name(feed: str) -> str:
     """The table of a feed's readings: `readings_traffic_flow`."""
@@ -35,24 +57,9 @@ def readings_table(feed: Feed) -> Table:
         name=readings_table_name(feed.id),
         meaning=f"accepted readings of {feed.id}, each once; floats as scaled integers, see the view of this name + _v",
         columns=(
-            Column("city", WORD),
-            Column("device", "String", TEXT),
-            Column("ts", TIME, CLOSE, comment="time of the device"),
-            Column("run", "UInt32", SMALL, comment="how often the device's sequence began anew"),
-            Column("seq", "UInt64", CLOSE, comment="0 if the device has none"),
-            Column("has_seq", "Bool", TEXT),
-            Column("qc", "UInt32", SMALL, comment="bits of quality flags"),
+            *_IDENTITY,
             *(_field(name, spec) for name, spec in feed.fields.items()),
-            Column("src", "UInt64", SMALL, comment="hash of the topic id of `readings`"),
-            Column("part", "UInt16", SMALL, comment="partition of `readings`"),
-            Column("off", "UInt64", CLOSE, comment="offset of the frame in `readings`"),
-            Column("row", "UInt32", SMALL, comment="place among the accepted readings of its frame, from 0"),
-            Column(
-                "keep", "UInt64", CLOSE, comment="2^64 - 1 - clock of arrival: of two rows with one key the first wins"
-            ),
-            Column("withdrawn", "UInt64", SMALL, "0", "the act that took it back, else 0; `keep` is 2^64 - 1 then"),
-            Column("arrived", "UInt64", SMALL, "0", "of a reading that was taken back, the `keep` it had before"),
-            STORED_AT,
+            *_ORIGIN,
         ),
         engine="ReplacingMergeTree(keep)",
         order_by=("city", "device", "ts", "run", "seq", "has_seq"),

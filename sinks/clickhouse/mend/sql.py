@@ -130,7 +130,8 @@ _NEAR = (
 def frames_near(database: str) -> str:
     """Frames of a feed that may hold readings of a day."""
     return (
-        "SELECT toString(topic_id) AS topic_id, toInt64(partition) AS partition, offset, toInt64(accepted) AS accepted"
+        "SELECT toString(topic_id) AS topic_id, toInt64(partition) AS partition, offset, toInt64(accepted) AS accepted,"
+        " toUnixTimestamp64Milli(clock_ms) AS clock"
         f" FROM {qualified(database, 'frames')} FINAL WHERE feed = {{feed:String}} AND accepted > 0 AND {_NEAR}"
     )
 
@@ -299,3 +300,41 @@ def set_aside(database: str) -> str:
         " mapKeys(q.headers) AS names, mapValues(q.headers) AS values"
     )
     return f"{_quarantined(database, columns)} WHERE q.finding IN {{findings:Array(String)}}"
+
+
+# ---------------------------------------------------------------- after a power loss
+
+
+def finished_cuts(database: str) -> str:
+    """Cuts of `accepted` that were noted as done in the last minutes of the journal, and the one before them."""
+    table = qualified(database, "batches")
+    return (
+        "SELECT toString(topic_id) AS topic_id, cut, ranges, applied, tables, toUnixTimestamp64Milli(at) AS at_ms"
+        f" FROM {table} FINAL WHERE topic = 'accepted' AND state = 'done' AND topic_id = {{topic_id:String}}"
+        " AND cut >= (SELECT if(count() = 0, 18446744073709551615, min(cut) - 1)"
+        f" FROM {table} WHERE topic = 'accepted' AND topic_id = {{topic_id:String}} AND state = 'done'"
+        " AND at >= fromUnixTimestamp64Milli({since:Int64})) ORDER BY cut"
+    )
+
+
+def newest_cut_ms(database: str) -> str:
+    """When the journal was written last; 0 if never."""
+    return f"SELECT toUnixTimestamp64Milli(max(at)) FROM {qualified(database, 'batches')}"
+
+
+def rows_by_offset(database: str, table: str) -> str:
+    """Rows of a table of readings by the frame that they came in, from some offsets on."""
+    return (
+        "SELECT toInt64(part) AS part, toInt64(off) AS off, toInt64(count()) AS n"
+        f" FROM {qualified(database, table)} FINAL WHERE src = {{src:UInt64}} AND off > {{after:Int64}}"
+        " GROUP BY part, off"
+    )
+
+
+def frames_by_offset(database: str) -> str:
+    """As `rows_by_offset` for the table of frames."""
+    return (
+        "SELECT toInt64(partition) AS part, offset AS off, toInt64(count()) AS n"
+        f" FROM {qualified(database, 'frames')} FINAL WHERE topic_id = {{topic_id:String}} AND offset > {{after:Int64}}"
+        " GROUP BY part, off"
+    )

@@ -37,16 +37,21 @@ def check_whole(store: Store, feed: str, start: int, stop: int, standing: Standi
     frames = read(sql.frames_near(store.database)).with_columns(pl.col("topic_id").cast(pl.String))
     frames = frames.join(bounds, on=["topic_id", "partition"]).filter(pl.col("offset") <= pl.col("bound"))
     stored = read(sql.stored_near(store.database, feed))
-    both = frames.join(stored, on=["src", "partition", "offset"], how="left").with_columns(pl.col("n").fill_null(0))
+    timed = frames.filter(pl.col("clock") > 0)  # those before any tick may be of any day: the second equation has them
+    both = timed.join(stored, on=["src", "partition", "offset"], how="left").with_columns(pl.col("n").fill_null(0))
     _same(feed, "frame", both.select("topic_id", "partition", "offset", (pl.col("accepted") - pl.col("n")).alias("d")))
     ticks = read(sql.ticks_near(store.database)).with_columns(pl.col("topic_id").cast(pl.String))
     _same(feed, "rollup record", _untold(frames, ticks))
 
 
 def _untold(frames: pl.DataFrame, ticks: pl.DataFrame) -> pl.DataFrame:
-    """Rollup records against the frames that they cover: what they count minus what the frames say. At both ends of
-    what was read a record may cover frames that were not: those before the first frame of a source are left out."""
+    """Rollup records against the frames that they cover: what they count minus what the frames say.
+
+    The first record of each source that was read may cover frames from before the time that was looked at, so only the
+    first of all is taken with it.
+    """
     by = ["topic_id", "partition"]
+    ticks = ticks.filter((pl.col("after") == -1) | (pl.int_range(pl.len()).over(by) > 0))
     spans = ticks.with_columns(tick=pl.col("offset")).sort("offset")
     placed = frames.sort("offset").join_asof(spans, on="offset", by=by, strategy="forward", check_sortedness=False)
     placed = placed.filter(pl.col("offset") > pl.col("after"))

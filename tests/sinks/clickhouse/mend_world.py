@@ -63,6 +63,9 @@ class Run(World):
         moved = fleet.with_columns(pl.col("seg_len_m") * 2, pl.lit("elsewhere").alias("zone"))
         self.register_value(encode_devices(feed, key.city, moved))
 
+    def _fold(self, partition: int, record: Record) -> None:
+        self._fold_all(partition, [record])
+
     def _fold_all(self, partition: int, records: list[Record]) -> None:
         rollups, crossings = self.broker.logs[Spot("rollups", partition)], self.broker.logs[Spot("crossings", 0)]
         before = len(rollups), len(crossings)

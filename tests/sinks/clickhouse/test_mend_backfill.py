@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from mend_world import DAYS
+from mend_world import DAYS, Run
+from sink_world import T0, drain
 
+from pearlstream.catalogue import Catalogue
 from pearlstream.errors import RegistryMissing
 from pearlstream.position import Source
 from pearlstream.program import Program
@@ -193,3 +195,20 @@ def test_days_are_those_that_the_store_has(midnight_stored: Store) -> None:
     assert days_between(midnight_stored, Asked(FLOW), "2026-03-01", "2026-03-31") == found
     with pytest.raises(ValueError, match="does not match"):
         day_of("yesterday")
+
+
+def test_days_apart_are_whole_each_by_itself(catalogue: Catalogue, program: Program, migrated: Store) -> None:
+    world, feed = Run(catalogue, 1), catalogue.feeds["traffic.flow"]
+    world.register(feed, "440300", 3)
+    starts = [T0 + day * 86_400_000 for day in (0, 1, 5)]
+    world.frame(feed, "440300", starts[0], 3)  # before any tick
+    for start in starts:
+        for step in range(3):
+            world.tick(start + 10_000 + step * 20_000)
+            world.frame(feed, "440300", start + step * 20_000, 3)
+        world.tick(start + 90_000)
+    drain(world, migrated)
+    days = days_between(migrated, Asked(FLOW), "2023-11-01", "2023-11-30")
+    assert [day.start for day in days] == starts
+    outcomes = list(backfill(migrated, program, days, Asked(FLOW), dry_run=True))
+    assert [(outcome.readings, outcome.differences) for outcome in outcomes] == [(12, []), (9, []), (9, [])]

@@ -1,0 +1,101 @@
+"""Windows that were told once, reckoned again from merged measures: what `indicate` would say had it known.
+
+The evaluation is that of the stream (`evaluate`); what is different is that time stands still: the fleet, the window
+and, of smoothed indicators, the mean that it followed on are those of the row that was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from pearlstream.folds.evaluate import NODATA, Evaluator, Row
+from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, fleet_of
+from pearlstream.folds.windows import Store
+from pearlstream.measures import MeasureKind
+from pearlstream.panes import ends_touched, floor_to
+from pearlstream.program import IndicatorProgram, MeasureRef, Program
+from pearlstream.registry import Registry
+
+HOUR_MS = 3_600_000
+
+
+class Place(NamedTuple):
+    """One program where it is said: `city` is what stands in its rows, `cities` are those it is about."""
+
+    program: IndicatorProgram
+    city: str
+    cities: tuple[str, ...]
+    cut_ms: int
+    """East of UTC, where its windows are cut by local midnight."""
+
+    def grain(self, ms: int) -> int:
+        """The start of the grain that an instant lies in."""
+        return floor_to(ms, self.program.hop_ms, self.cut_ms)
+
+    def ends(self, instants: Iterable[int]) -> list[int]:
+        """The ends of all windows that look back on any of these instants."""
+        one = self.program
+        grains = {self.grain(ms) for ms in instants}
+        return sorted({end for grain in grains for end in ends_touched(grain, one.hop_ms, one.span_ms)})
+
+
+class Grain(NamedTuple):
+    """A measure merged over one grain of one city and its dimensions; `key` is 0 unless it is a map."""
+
+    city: str
+    dims: str
+    start: int
+    key: int
+    value: int
+    rows: int
+
+
+def places(program: Program, feed: str, cities: Iterable[str]) -> Iterator[Place]:
+    """Where indicators may change if readings of a feed in some cities do."""
+    mine = set(cities)
+    for one in program.indicators:
+        if not any(feed in ref.feeds for ref in one.refs):
+            continue
+        if one.group:
+            if one.elsewhere or mine & set(one.group):
+                yield Place(one, one.indicator.scope.upper(), one.group, _cut(program, one, one.group[0]))
+        else:
+            for city in program.catalogue.cities if one.elsewhere else sorted(mine):
+                yield Place(one, city, (city,), _cut(program, one, city))
+
+
+def _cut(program: Program, one: IndicatorProgram, city: str) -> int:
+    hours = program.catalogue.cities[city].utc_offset_h
+    return round(hours * HOUR_MS) if one.indicator.window.cut == "city" else 0
+
+
+class WindowsAgain:
+    """Says the rows of one place again. `grains`: its measures, over all that its windows look back on."""
+
+    def __init__(self, program: Program, place: Place, grains: Iterable[tuple[MeasureRef, Grain]]) -> None:
+        self._program, self._place = program, place
+        self._store = Store()
+        self._evaluators: dict[str, Evaluator] = {}
+        for ref, one in grains:
+            key = one.key if ref.kind is MeasureKind.MAP else None
+            self._store.at(one.city, ref.measure, one.dims, ref.kind).add(one.start, key, one.value, one.rows)
+
+    def rows(self, end: int, registry: Registry, means: Mapping[str, float]) -> dict[str, Row]:
+        """The rows of the window that ends at `end`, by dimensions, under the fleet of a registry. `means`: those that
+        it follows on, by dimensions, if the indicator is smoothed."""
+        evaluator = self._evaluators.get(registry.version)
+        if evaluator is None:
+            evaluator = self._evaluators[registry.version] = self._evaluator(registry)
+        return {row.dims: evaluator.smoothed(row, means.get(row.dims)) for row in evaluator.rows(end)}
+
+    def _evaluator(self, registry: Registry) -> Evaluator:
+        one, _, catalogue = self._place.program, self._place.city, self._program.catalogue
+        fleet: Fleet = fleet_of(one, registry, self._place.cities) or EMPTY_FLEET
+        population = sum(catalogue.cities[city].population for city in self._place.cities)
+        return Evaluator(one, self._store, self._place.city, population, fleet, catalogue.bases.at, self._place.cities)
+
+
+def silent(dims: str) -> Row:
+    """The row of dimensions that nothing is left of."""
+    return Row(dims, None, NODATA, None, 0, None, None)
