@@ -50,7 +50,7 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
             "streams.cli:worker", "Run stream processors: admit readings, compute indicators, raise alerts."
         ),
         "sink": Lazy("sinks.cli:sink", "Write what the streams say into ClickHouse, until stopped."),
-        "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger, backfill."),
+        "store": Lazy("sinks.cli:store", "The store: schema, sizes, ledger, repair."),
         "quarantine": Lazy(
             "sinks.quarantine_cli:quarantine", "What could not be used: list, show, send again, set aside."
         ),

@@ -1,4 +1,4 @@
-"""Commands `pearlstream sink` and `pearlstream store migrate|status|ledger|backfill|asof`."""
+"""Commands `pearlstream sink` and `pearlstream store migrate|status|ledger|backfill|repair|asof`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sinks.mend_cli import asof, backfill
+from sinks.mend_cli import asof, backfill, repair
 
 
 def _settings() -> Any:
@@ -38,10 +38,11 @@ def sink(status_file: Path | None, health_port: int | None) -> None:
 
 @click.group()
 def store() -> None:
-    """The store: schema, sizes, ledger, backfill."""
+    """The store: schema, sizes, ledger, repair."""
 
 
 store.add_command(backfill)
+store.add_command(repair)
 store.add_command(asof)
 
 

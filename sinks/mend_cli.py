@@ -1,4 +1,4 @@
-"""Commands that look back at what is stored, and correct it: `pearlstream store backfill|asof`."""
+"""Commands that look back at what is stored, and correct it: `pearlstream store backfill|repair|asof`."""
 
 from __future__ import annotations
 
@@ -113,6 +113,58 @@ def tell_outcome(outcome: Any, *, dry_run: bool) -> None:
             f"  {d.feed:20} {d.measure:28} lacking {d.lacking:,}, excess {d.excess:,}, other {d.different:,};"
             f" n {d.n_stored:,} -> {d.n_recomputed:,}"
         )
+
+
+@click.command()
+@click.option("--minutes", type=click.IntRange(1, 100_000), default=10, show_default=True,
+              help="How far back from its newest line the journal is counted.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what is wrong, and change nothing. Exit code 1 if anything is.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def repair(minutes: int, dry_run: bool, as_json: bool) -> None:
+    """After a power loss or an error: bring back rows that are gone, and make wrong panes anew.
+
+    Readings come from the broker, as far as it still has them; panes from the readings. Exit code 1 if something is
+    left that cannot be mended; `pearlstream store ledger` says what.
+    """
+    from pearlstream.errors import EXIT_FINDING
+    from pearlstream.program import compile_catalogue
+    from pearlstream.store import Store
+    from sinks.clickhouse.mend.repair import repair as run
+    from sinks.clickhouse.tape import KafkaTape
+
+    settings, catalogue = settings_and_catalogue()
+    store, program = Store(settings.clickhouse), compile_catalogue(catalogue)
+    tape = KafkaTape(settings.kafka) if settings.kafka.bootstrap_servers else None
+    try:
+        result = run(store, program, tape, minutes=minutes, dry_run=dry_run)
+    finally:
+        if tape is not None:
+            tape.close()
+    if as_json:
+        say_json({**result.as_dict(), "dry_run": dry_run})
+    else:
+        _tell_repaired(result, dry_run=dry_run)
+    short = result.recounted is not None and bool(result.recounted.short)
+    left = bool(result.left) or (result.recounted is not None and bool(result.recounted.lost))
+    raise SystemExit(EXIT_FINDING if left or (dry_run and (short or result.days)) else 0)
+
+
+def _tell_repaired(result: Any, *, dry_run: bool) -> None:
+    if result.recounted is None:
+        click.echo("no broker in the settings: rows that a power loss took are not looked for")
+    else:
+        one = result.recounted
+        click.echo(f"{one.cuts:,} cuts counted, {len(one.short)} short by {one.missing:,} rows")
+        for table, rows in one.inserted.items():
+            click.echo(f"  {table:32} {rows:,} rows inserted again")
+        for cut in one.lost:
+            click.echo(f"! cut {cut}: the broker no longer has its records")
+    for outcome in result.days:
+        tell_outcome(outcome, dry_run=dry_run)
+    for where, why in result.left.items():
+        click.echo(f"! {where}: {why}")
+    if not (result.days or result.left):
+        click.echo("every pane counts the readings that are stored")
 
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])

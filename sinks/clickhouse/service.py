@@ -11,16 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pearlstream.catalogue import load_catalogue
-from pearlstream.errors import PearlstreamError, ServiceError
+from pearlstream.catalogue import Catalogue, load_catalogue
+from pearlstream.errors import CatalogueError, PearlstreamError, ServiceError
 from pearlstream.logs import get_logger
 from pearlstream.settings import Settings
 from pearlstream.store import Store, StoreError, Trouble
 from sinks.clickhouse.breaker import Breaker
 from sinks.clickhouse.health import Health
+from sinks.clickhouse.mend.recount import recount
 from sinks.clickhouse.migrate import check
 from sinks.clickhouse.status import report, write_status
-from sinks.clickhouse.tape import KafkaTape
+from sinks.clickhouse.tape import KafkaTape, Tape
 from sinks.clickhouse.writer import EpochChanged, Sink, TopicsMissing
 
 log = get_logger(__name__)
@@ -80,11 +81,26 @@ def run_sink(settings: Settings, *, status_file: Path | None = None, health_port
         health = Health(sink.metrics.registry, settings.sink.health_port if health_port is None else health_port)
         log.info("health page", url=f"http://127.0.0.1:{health.port}")
         try:
+            _patiently(lambda: _recount(store, catalogue, tape), stopped)
             _loop(sink, health, stopped, status_file)
         finally:
             health.close()
             tape.close()
             store.close()
+
+
+def _recount(store: Store, catalogue: Catalogue, tape: Tape) -> None:
+    """Bring back rows that the journal calls done and a power loss took. Raises StoreError, ServiceError."""
+    try:
+        found = recount(store, catalogue, tape)
+    except CatalogueError as error:
+        log.error("the last cuts cannot be counted with this catalogue", error=str(error))
+        return
+    if found.short:
+        remedy = "run `pearlstream store repair`, which makes the panes anew, too"
+        log.warning("rows that were noted as done were gone", rows=found.missing, again=found.inserted, remedy=remedy)
+    for cut in found.lost:
+        log.error("the broker no longer has the records of a cut whose rows are gone", cut=cut)
 
 
 def _loop(sink: Sink, health: Health, stopped: list[int], status_file: Path | None) -> None:

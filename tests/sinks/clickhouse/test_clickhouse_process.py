@@ -151,6 +151,50 @@ def test_a_killed_sink_goes_on_and_the_commands_tell_the_truth(site: Site) -> No
     code, ledger = site.ledger()
     assert code == 1
     assert ledger["missing"] > 0
+    mended = site.run("store", "repair", "--json")
+    assert mended.returncode == 0, mended.stderr
+    assert json.loads(mended.stdout)["recounted"]["inserted"] == {"readings_traffic_flow": ledger["missing"]}
+    assert site.ledger()[0] == 0
+
+
+def test_the_way_back_by_commands(site: Site) -> None:
+    def told(*arguments: str, code: int = 0) -> Any:
+        done = site.run(*arguments, "--json")
+        assert done.returncode == code, (arguments, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    assert site.run("store", "migrate").returncode == 0
+    sink = site.sink()
+    site.world.play(minutes=2)
+    site.publish()
+    site.wait_idle(sink)
+    sink.send_signal(signal.SIGTERM)
+    assert sink.wait(30) == 0
+    store, day = Store(site.clickhouse), "2023-11-14"
+    store.command(f"DELETE FROM `{store.database}`.rollups WHERE city = '440300' AND feed = 'traffic.flow'")
+    backfill = ("store", "backfill", "--day", day, "--feed", "traffic.flow")
+    assert told(*backfill, "--dry-run", code=1)["differ"] == 1
+    assert told(*backfill)["days"][0]["replaced"]
+    assert site.ledger()[0] == 0
+    assert site.run("store", "backfill").returncode == 2
+    assert "no feed 'none'" in site.run(*backfill[:4], "--feed", "none").stderr
+    found = told("quarantine", "list")["findings"]
+    assert len({one["reason"] for one in found}) == 2
+    name = found[0]["finding"]
+    assert told("quarantine", "show", name)["message"] == found[0]["message"]
+    assert site.run("quarantine", "redrive").returncode == 2
+    assert told("quarantine", "redrive", name)["sent"] == [name]
+    assert told("quarantine", "redrive", name, code=1)["refused"]
+    assert told("quarantine", "discard", found[1]["finding"], "--why", "rubbish") == {"discarded": 1}
+    assert len(told("quarantine", "list")["findings"]) == len(found) - 2
+    withdraw = ("readings", "withdraw", "--feed", "traffic.flow", "--device", "d1", "--from", day, "--to", "2023-11-15")
+    assert told(*withdraw, "--why", "tilted", "--dry-run")["readings"] > 0
+    assert "--force" in site.run(*withdraw, "--why", "tilted").stderr
+    assert told(*withdraw, "--why", "tilted", "--force")["readings"] > 0
+    assert [act["why"] for act in told("readings", "withdrawn")] == ["tilted"]
+    code, ledger = site.ledger()
+    assert ledger["totals"]["withdrawn"] > 0
+    assert {finding["what"] for finding in ledger["findings"]} <= {"frames without a row"}, (code, ledger["findings"])
 
 
 @pytest.mark.slow
