@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import click
-
-AnyCommand = TypeVar("AnyCommand", bound=Callable[..., Any])
 
 
 def settings_and_catalogue() -> tuple[Any, Any]:

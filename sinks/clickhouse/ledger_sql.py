@@ -125,6 +125,14 @@ def ages(database: str) -> str:
     )
 
 
+def first_clocks(database: str) -> str:
+    """The clock of the oldest frame that retention has left of each source."""
+    return (
+        f"SELECT toUnixTimestamp64Milli(min(clock_ms)) AS clock FROM {qualified(database, 'frames')}"
+        f" WHERE {_YOUNG} GROUP BY topic_id, partition"
+    )
+
+
 def history_counts(database: str) -> str:
     """Rows of `indicators_history` that the stream wrote, and how many finished cuts of the journal inserted."""
     return (

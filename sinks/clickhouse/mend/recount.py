@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pearlstream.catalogue import Catalogue
 from pearlstream.errors import ServiceError
@@ -136,32 +138,45 @@ def _short(store: Store, cuts: Sequence[DoneCut]) -> list[Short]:
     for table in sorted({table for cut in cuts for table in cut.tables}):
         if table != schema.FRAMES.name and not table.startswith("readings_"):
             continue
-        counted: dict[str, pl.DataFrame] = {}
+        counters: dict[str, _Counter] = {}
         for cut in cuts:
             had = cut.tables.get(table, 0)
-            has = sum(_count(store, counted, cuts, table, chain, cut) for chain in cut.after) if had else 0
+            has = sum(_count(store, counters, cuts, table, chain, cut) for chain in cut.after) if had else 0
             if has < had:
                 short.setdefault(cut.number, Short(cut.number)).tables[table] = (had, has)
     return [short[number] for number in sorted(short)]
 
 
+class _Counter:
+    """Rows by partition and frame, to be summed between two offsets."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._parts: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        for (part,), own in rows.sort("off").partition_by("part", as_dict=True).items():
+            total = np.concatenate(([0], np.cumsum(own["n"].to_numpy())))
+            self._parts[int(part)] = own["off"].to_numpy(), total
+
+    def between(self, part: int, after: int, upto: int) -> int:
+        """Rows of the frames in (after, upto]."""
+        if part not in self._parts:
+            return 0
+        offsets, total = self._parts[part]
+        low, high = np.searchsorted(offsets, [after, upto], side="right")
+        return int(total[high] - total[low])
+
+
 def _count(
-    store: Store, counted: dict[str, pl.DataFrame], cuts: Sequence[DoneCut], table: str, chain: str, cut: DoneCut
+    store: Store, counters: dict[str, _Counter], cuts: Sequence[DoneCut], table: str, chain: str, cut: DoneCut
 ) -> int:
     """Rows of a table that came in the frames of a chain between two marks."""
     topic, _, partition = chain.partition(" ")[2].rpartition("/")
-    if topic not in counted:
+    if topic not in counters:
         least = min((_mark(one.before, key) for one in cuts for key in one.after if f" {topic}/" in key), default=-1)
-        of = {"src": source_hash(topic), "topic_id": topic, "after": max(least, -1)}
+        of = {"src": source_hash(topic), "topic_id": topic, "after": least}
         frames = table == schema.FRAMES.name
         text = sql.frames_by_offset(store.database) if frames else sql.rows_by_offset(store.database, table)
-        counted[topic] = pl.DataFrame(store.arrow(text, of, sql.FINAL))
-    rows = counted[topic].filter(
-        (pl.col("part") == int(partition))
-        & (pl.col("off") > _mark(cut.before, chain))
-        & (pl.col("off") <= _mark(cut.after, chain))
-    )
-    return int(rows["n"].sum())
+        counters[topic] = _Counter(pl.DataFrame(store.arrow(text, of, sql.FINAL)))
+    return counters[topic].between(int(partition), _mark(cut.before, chain), _mark(cut.after, chain))
 
 
 def _mark(marks: Marks, chain: str) -> int:

@@ -14,10 +14,13 @@ from sinks.clickhouse.mend import sql
 from sinks.clickhouse.mend.backfill import Outcome, day_of, mended
 from sinks.clickhouse.mend.panes import Asked
 from sinks.clickhouse.mend.recount import LAST_MINUTES, Recounted, recount
-from sinks.clickhouse.mend.standing import standing
+from sinks.clickhouse.mend.standing import LATENESS_MS, standing
 from sinks.clickhouse.mend.whole import NotWhole
 from sinks.clickhouse.schema_readings import readings_table_name
 from sinks.clickhouse.tape import Tape
+
+FAR = 1 << 62
+"""Later than anything."""
 
 
 @dataclass
@@ -38,8 +41,11 @@ class Repaired:
 
 
 def wrong_days(store: Store, program: Program) -> dict[str, list[str]]:
-    """Days whose panes do not count the stored readings, each with the feeds concerned. Raises NotNow, StoreError."""
-    now = standing(store)
+    """Days whose panes do not count the stored readings, each with the feeds concerned. Raises NotNow, StoreError.
+
+    Days that retention may have taken readings of are left out: there is nothing to make their panes from.
+    """
+    now, since = standing(store), _whole_since(store)
     rolled = pl.DataFrame(store.arrow(ledger_sql.rollups_by_pane(store.database)))
     rolled = rolled.with_columns(pl.col("feed", "city").cast(pl.String))
     found: dict[str, list[str]] = {}
@@ -48,11 +54,21 @@ def wrong_days(store: Store, program: Program) -> dict[str, list[str]]:
         stored = pl.DataFrame(store.arrow(text, now.parameters, sql.FINAL)).with_columns(pl.col("city").cast(pl.String))
         counted = rolled.filter(pl.col("feed") == feed).select("city", "pane_ms", pl.col("n").alias("counted"))
         both = stored.join(counted, on=["city", "pane_ms"], how="full", coalesce=True)
+        both = both.filter(pl.col("pane_ms") >= since)
         wrong = both.filter(pl.col("n").fill_null(0) != pl.col("counted").fill_null(0))
         days = wrong.select(pl.from_epoch("pane_ms", "ms").dt.strftime("%Y-%m-%d").alias("day")).unique()
         for day in days["day"].sort():
             found.setdefault(day, []).append(feed)
     return dict(sorted(found.items()))
+
+
+def _whole_since(store: Store) -> int:
+    """From when on (ms) the store has every reading that it ever had."""
+    aged, _ = store.query(ledger_sql.ages(store.database))[0]
+    if not aged:
+        return 0
+    clocks = [int(row[0]) for row in store.query(ledger_sql.first_clocks(store.database))]
+    return max(clocks) + LATENESS_MS if clocks else FAR
 
 
 def repair(

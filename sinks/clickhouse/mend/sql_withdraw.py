@@ -14,7 +14,7 @@ _THESE = (
     " AND toInt64(r.off) <= transform(concat(toString(r.src), '/', toString(r.part)),"
     " {keys:Array(String)}, {bounds:Array(Int64)}, -1)"
 )
-_ARRIVED = f"if(r.withdrawn > 0, r.arrived, r.keep)"  # noqa: F541
+_ARRIVED = "if(r.withdrawn > 0, r.arrived, r.keep)"
 _ARRIVED_MS = _CLOCK.replace("keep", _ARRIVED)
 
 

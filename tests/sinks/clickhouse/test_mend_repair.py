@@ -49,3 +49,12 @@ def test_without_a_broker_panes_are_not_made_from_what_lacks(spoilt: Store, prog
     assert result.recounted is None
     assert [day.replaced for day in result.days] == [True]
     assert list(result.left) == ["2023-11-14 traffic.flow"]
+
+
+def test_days_that_retention_has_taken_readings_of_are_left_alone(spoilt: Store, program: Program) -> None:
+    for table, column in (("batches", "at"), ("frames", "stored_at")):
+        spoilt.command(
+            f"ALTER TABLE `{spoilt.database}`.{table} UPDATE {column} = now() - INTERVAL 29 DAY WHERE 1"
+            " SETTINGS mutations_sync = 2"
+        )
+    assert wrong_days(spoilt, program) == {}
