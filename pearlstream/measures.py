@@ -20,16 +20,18 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, reduce
 from operator import and_
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from pearlstream.errors import CatalogueError
+from pearlstream.grouping import Codes, Groups, Ints, codes_of, codes_of_ints, joined
 from pearlstream.nodes import LIMIT, PREPARED_ZEROS, ZEROS, prepared_columns, sql_number, sql_text
 from pearlstream.partials import ESCAPES, dims_text
 from pearlstream.partials import IDENTITY as IDENTITY
@@ -190,6 +192,17 @@ class _Class(NamedTuple):
     city: str
 
 
+class _Partials(NamedTuple):
+    """The partials of one measure: the first row, the pane, the value and the number of rows of each."""
+
+    group: _Class
+    number: int
+    first: Ints
+    panes: Ints
+    values: Ints
+    counts: Ints
+
+
 class Plan:
     """Measures of one feed, compiled: fields are prepared once, equal terms computed once, one group_by a class.
 
@@ -236,7 +249,11 @@ class Plan:
             term = spec.key.as_number().fast.polars + pl.col(PREPARED_ZEROS)
             column = self._cell(_key(term, spec.edges), "key", spec.key, spec.edges)
             counts, key = counts & column.is_not_null(), column.meta.output_name()
-        self._counted.append(pl.when(counts).then(value).cast(pl.Int64).alias(f"c{number}"))
+        filler = _FILLERS.get(spec.kind, 0)
+        self._counted += [
+            pl.when(counts).then(value).cast(pl.Int64).fill_null(filler).alias(f"c{number}"),
+            counts.fill_null(False).alias(f"k{number}"),
+        ]
         self._classes.setdefault(_Class(spec.by, spec.pane_len_s, spec.pane_of, key, spec.city), []).append(number)
 
     def apply(self, df: pl.DataFrame) -> pl.DataFrame:
@@ -251,26 +268,69 @@ class Plan:
         keys = {group.key for group in self._classes if group.key}
         rows = df.select(self._inputs).select(*self._index, *self._cells.values())
         rows = rows.select(*self._index, *map(pl.col, sorted(keys)), *self._counted)
-        parts = [piece for group in self._classes for piece in self._partials(rows, group)]
-        return pl.concat(parts).filter(pl.col("n") > 0).select(schema.names()).sort([*self.extra, *IDENTITY])
+        names = [*self.extra, "city", "late", *(_by(n) for s in self.specs for n in s.by)]
+        codes = {name: codes_of(rows[name]) for name in {*names, *(_of(s.city) for s in self.specs if s.city)}}
+        found: dict[tuple[str, tuple[str, ...]], list[_Partials]] = {}
+        for group in self._classes:
+            found.setdefault((group.city, group.by), []).extend(self._partials(rows, codes, group))
+        parts = [self._frame(rows, city, by, some) for (city, by), some in found.items() if some]
+        if not parts:
+            return schema.to_frame()
+        return pl.concat(parts).select(schema.names()).sort([*self.extra, *IDENTITY])
 
-    def _partials(self, rows: pl.DataFrame, group: _Class) -> list[pl.DataFrame]:
-        """One group_by, and of its wide result one frame per measure."""
-        time, length = pl.col(group.pane_of.column), group.pane_len_s * 1000
-        city = pl.col(_of(group.city)).alias("city") if group.city else pl.col("city")
-        index = [*map(pl.col, self.extra), city, pl.col("late"), (time - time % length).alias("pane_ms")]
-        index += [pl.col(_by(name)) for name in group.by] + ([pl.col(group.key).alias("key")] if group.key else [])
-        members = [(number, self.specs[number]) for number in self._classes[group]]
-        sums = [_reduced(pl.col(f"c{number}"), spec.kind).alias(f"v{number}") for number, spec in members]
-        counts = [pl.col(f"c{number}").count().cast(pl.Int64).alias(f"n{number}") for number, _ in members]
-        wide = rows.group_by(index).agg(*sums, *counts)
-        place = [
-            *(pl.col(name) for name in (*self.extra, "city", "late", "pane_ms")),
-            pl.lit(group.pane_len_s, dtype=pl.Int64).alias("pane_len_s"),
-            dims_text({name: _by(name) for name in group.by}).alias("dims"),
-            (pl.col("key") if group.key else pl.lit(None, dtype=pl.Int64)).alias("key"),
-        ]
-        return [wide.select(*place, *_result(number, spec)) for number, spec in members]
+    def _partials(self, rows: pl.DataFrame, codes: Mapping[str, Codes], group: _Class) -> Iterator[_Partials]:
+        """What is reduced over the groups of one class, measure by measure: the groups in which a row counts."""
+        time, length = rows[group.pane_of.column], group.pane_len_s * 1000
+        panes = (time - time % length).to_numpy()
+        city = _of(group.city) if group.city else "city"
+        parts = [*(codes[n] for n in (*self.extra, city, "late", *map(_by, group.by))), codes_of_ints(panes // length)]
+        taken: Ints | None = None
+        if group.key:
+            parts.append(codes_of(rows[group.key]))
+            if rows[group.key].null_count():
+                taken = np.flatnonzero(rows[group.key].is_not_null().to_numpy())
+                if not len(taken):
+                    return
+                parts = [part.taken(taken) for part in parts]
+        groups = Groups.of(joined(parts), taken)
+        for number in self._classes[group]:
+            counts = groups.sums(rows[f"k{number}"].to_numpy())
+            some = np.flatnonzero(counts)
+            values = _REDUCED[self.specs[number].kind](groups, rows[f"c{number}"].to_numpy())
+            first = groups.first[some]
+            yield _Partials(group, number, first, panes[first], values[some], counts[some])
+
+    def _frame(self, rows: pl.DataFrame, city: str, by: Sequence[str], parts: Sequence[_Partials]) -> pl.DataFrame:
+        """Partials as rows: what they are grouped by is read off the first row of each group."""
+        first = np.concatenate([part.first for part in parts])
+        sizes = [len(part.first) for part in parts]
+        keys = [rows[p.group.key].to_numpy()[p.first] if p.group.key else np.zeros(len(p.first)) for p in parts]
+        keyed = np.repeat([bool(part.group.key) for part in parts], sizes)
+        specs = [self.specs[part.number] for part in parts]
+        measures = pl.Series([spec.name for spec in specs], dtype=pl.String)
+        return rows[[column.meta.output_name() for column in self._index]][first].select(
+            *map(pl.col, self.extra),
+            pl.col(_of(city) if city else "city").alias("city"),
+            "late",
+            dims_text({name: _by(name) for name in by}).alias("dims"),
+            pl.lit(specs[0].feed).alias("feed"),
+            pl.Series("pane_ms", np.concatenate([part.panes for part in parts])),
+            pl.Series("pane_len_s", np.repeat([spec.pane_len_s for spec in specs], sizes)),
+            measures[np.repeat(np.arange(len(parts)), sizes)].alias("measure"),
+            pl.when(pl.Series(keyed)).then(pl.Series(np.concatenate(keys).astype(np.int64))).alias("key"),
+            pl.Series("value", np.concatenate([part.values for part in parts])),
+            pl.Series("n", np.concatenate([part.counts for part in parts])),
+        )
+
+
+_FILLERS = {MeasureKind.MIN: (1 << 63) - 1, MeasureKind.MAX: -(1 << 63)}
+"""What stands for a row that does not count, so that it changes no result; 0 in a sum."""
+_REDUCED: Mapping[MeasureKind, Callable[[Groups, Ints], Ints]] = {
+    MeasureKind.SUM: Groups.sums,
+    MeasureKind.MAP: Groups.sums,
+    MeasureKind.MIN: Groups.least,
+    MeasureKind.MAX: Groups.greatest,
+}
 
 
 def _by(name: str) -> str:
@@ -287,21 +347,6 @@ def _city(name: str) -> pl.Expr:
 
 def _dimension(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).fill_null("").alias(_by(name))
-
-
-def _result(number: int, spec: MeasureSpec) -> list[pl.Expr]:
-    return [
-        pl.col(f"v{number}").alias("value"),
-        pl.col(f"n{number}").alias("n"),
-        pl.lit(spec.name).alias("measure"),
-        pl.lit(spec.feed).alias("feed"),
-    ]
-
-
-def _reduced(column: pl.Expr, kind: MeasureKind) -> pl.Expr:
-    if kind is MeasureKind.MIN:
-        return column.min()
-    return column.max() if kind is MeasureKind.MAX else column.sum()
 
 
 @lru_cache(maxsize=256)

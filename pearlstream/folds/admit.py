@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import orjson
 import polars as pl
 import pyarrow as pa
@@ -22,7 +21,7 @@ from pearlstream.fold import Headers, Output, Record, headers_of
 from pearlstream.folds import packing
 from pearlstream.folds.devices import DeviceTable
 from pearlstream.folds.devices_pack import pack_table, unpack_table
-from pearlstream.folds.gather import NO_CLOCK, Gathered, Item, gather, judge, measured_rows, static_columns
+from pearlstream.folds.gather import NO_CLOCK, Gathered, Item, count, gather, judge, measured_rows, static_columns
 from pearlstream.folds.rollup import Open, close_cuts
 from pearlstream.frame import Tick, accepted_schema, decode, encode_compact, expected_partition, read_tick
 from pearlstream.position import Position, Source
@@ -69,6 +68,14 @@ class Batch:
 
     items: list[Item] = field(default_factory=list)
     cuts: list[Cut] = field(default_factory=list)
+
+    def by_feed(self) -> dict[str, list[Item]]:
+        """The frames that could be read."""
+        found: dict[str, list[Item]] = {}
+        for item in self.items:
+            if item.frame is not None:
+                found.setdefault(item.frame.feed.id, []).append(item)
+        return found
 
 
 class Admit:
@@ -142,12 +149,10 @@ class Admit:
         before, sim = state.registry, state.sim
         self._decode(state, records, ticks, batch)
         registry = self.book.at(before)
-        for feed, program in self.program.feeds.items():
-            items = [item for item in batch.items if item.frame is not None and item.frame.feed.id == feed]
-            if items:
-                gathered[feed] = gather(program, items, self._offset_ms)
-                judge(gathered[feed], state.devices[feed])
-        self._count(gathered)
+        for feed, items in batch.by_feed().items():
+            gathered[feed] = gather(self.program.feeds[feed], items, self._offset_ms)
+            judge(gathered[feed], state.devices[feed])
+            count(gathered[feed])
         cuts = self._cuts(state, batch, before, sim)
         fresh = {
             feed: measured_rows(g, state.devices[feed], self._statics(state, feed, registry))
@@ -191,13 +196,6 @@ class Admit:
                 )
             except FrameError as error:
                 item.fault = (error.reason, str(error), error.rows)
-
-    @staticmethod
-    def _count(gathered: Mapping[str, Gathered]) -> None:
-        for g in gathered.values():
-            total = np.concatenate(([0], np.cumsum(g.kept)))
-            for item in g.items:
-                item.accepted = int(total[item.stop] - total[item.start])
 
     @staticmethod
     def _cuts(state: AdmitState, batch: Batch, registry: str, sim: bool) -> list[Cut]:
@@ -267,16 +265,12 @@ class Admit:
         g = gathered[frame.feed.id] if frame is not None else None
         rows = item.stop - item.start if g is not None else (item.fault or ("", "", 0))[2]
         bad: dict[str, int] = {}
-        dup = late = 0
         quarantined: list[tuple[str, str, str]] = []
-        if g is not None:
-            here = slice(item.start, item.stop)
+        if g is not None and item.bad:
             for reason, where in g.verdicts.reasons(item.start, item.stop):
                 bad[reason] = len(where)
                 message = g.verdicts.messages[item.start + int(where[0])]
                 quarantined.append((reason, message, ",".join(map(str, where))))
-            dup = int(np.count_nonzero(g.repeat[here] & (g.verdicts.reason[here] == 0)))
-            late = int(np.count_nonzero(g.late[here] & g.kept[here]))
         elif item.fault is not None:
             reason, message, rows = item.fault
             bad[reason] = rows
@@ -290,8 +284,8 @@ class Admit:
             "bytes": len(item.value),
             "rows": rows,
             "accepted": item.accepted,
-            "dup": dup,
-            "late": late,
+            "dup": item.dup,
+            "late": item.late,
             "bad": orjson.dumps(bad, option=orjson.OPT_SORT_KEYS).decode(),
             "gateway": frame.gateway if frame else "",
             "sim": int(frame.sim) if frame else 0,
@@ -306,12 +300,13 @@ class Admit:
     def _accepted_value(item: Item, g: Gathered) -> bytes:
         """The very bytes if every row passed as it was sent, otherwise what survived, with run and flags."""
         assert item.frame is not None
-        here = slice(item.start, item.stop)
-        kept = g.kept[here]
-        if not kept.any():
+        if not item.accepted:
             return b""
-        if item.frame.exact and kept.all() and not g.run[here].any() and not g.verdicts.qc[here].any():
+        everything = item.accepted == item.stop - item.start
+        if item.frame.exact and everything and not item.marked:
             return item.value
+        here = slice(item.start, item.stop)
+        kept = (g.verdicts.reason[here] == 0) & ~g.repeat[here]
         schema = accepted_schema(g.program.feed)
         batch = item.frame.batch.filter(pa.array(kept))
         columns = [batch.column(name) for name in schema.names[:-2]]

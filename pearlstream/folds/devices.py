@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pearlstream.catalogue.models import Feed
-from pearlstream.folds.ranges import Ranges, Seen
+from pearlstream.folds.order import DeviceOrder, shuffled
+from pearlstream.folds.ranges import MAX_GAPS, Ranges, Seen
 from pearlstream.folds.watch import Watch
 
 DAY_MS = 86_400_000
@@ -53,6 +54,18 @@ class Identity(NamedTuple):
     run: NDArray[np.uint32]
     unbroken: NDArray[np.bool_]
     """Whether the reading is the very next of its device's sequence."""
+
+
+class _Batch(NamedTuple):
+    """The readings that are judged, and the verdicts on them."""
+
+    seq: Ints
+    ts: Ints
+    clock: Ints
+    boots: Sequence[str | None] | None
+    verdict: NDArray[np.uint8]
+    runs: NDArray[np.uint32]
+    unbroken: NDArray[np.bool_]
 
 
 def _grown(array: NDArray[Any], size: int, fill: int) -> NDArray[Any]:
@@ -119,46 +132,88 @@ class DeviceTable:
             self.watch.grow(len(self.top))
 
     def identify(
-        self, rows: Ints, seq: Ints, ts: Ints, clock: Ints, boots: Sequence[str | None] | None = None
+        self,
+        rows: Ints,
+        seq: Ints,
+        ts: Ints,
+        clock: Ints,
+        boots: Sequence[str | None] | None = None,
+        by_device: DeviceOrder | None = None,
     ) -> Identity:
         """Judge readings in the order of the log and note those that it accepts.
 
         `seq` is -1 where there is none. `boots`: per reading, the life of the device if it names one; nothing is
-        guessed then.
+        guessed then. `by_device`: the order of `rows`, if it is known.
         """
         verdict = np.zeros(len(rows), np.uint8)
         runs = self.run[rows]
         unbroken = np.ones(len(rows), bool)
-        order, first, before = _in_device_order(rows, seq, self.top)
-        number, when = seq[order], ts[order]
-        newest = np.where(first, self.ts_top[rows[order]], np.roll(when, 1))
-        contact = first & (before == -1)
+        at = by_device or DeviceOrder.of(rows)
+        number, when = seq[at.order], ts[at.order]
+        before = at.before(number, self.top[at.devices])
+        newest = at.before(when, self.ts_top[at.devices])
+        contact = at.head & (before == -1)
         odd = ((number != before + 1) & ~contact) | (number < 0) | (when <= newest)
         if boots is not None:
-            odd |= np.array([boots[at] is not None for at in order.tolist()])
-        special = np.isin(rows, rows[order][odd])
-        self.base[rows[order][contact]] = number[contact]
-        unbroken[order[contact]] = False
+            odd |= np.array([boots[place] is not None for place in at.order.tolist()], bool)
+        self.base[at.device[contact]] = number[contact]
+        unbroken[at.order[contact]] = False
+        special = self._special(at, odd, number, when, unbroken, named=boots is not None)
         plain = ~special
-        np.maximum.at(self.top, rows[plain], seq[plain])
-        np.maximum.at(self.ts_top, rows[plain], ts[plain])
-        for start, stop in _stretches(odd | first, special[order]):
-            for place in range(start, stop):
-                at = int(order[place])
-                row, number_, ts_, clock_ = int(rows[at]), int(seq[at]), int(ts[at]), int(clock[at])
-                unbroken[at] = number_ == self.top[row] + 1 and self.top[row] >= 0
-                boot = boots[at] if boots is not None else None
-                if number_ < 0:
-                    verdict[at] = self._by_time(row, ts_, clock_)
-                elif boot is not None:
-                    verdict[at], runs[at] = self._by_boot(row, number_, ts_, clock_, boot)
-                else:
-                    verdict[at], runs[at] = self._by_seq(row, number_, ts_, clock_)
-                if self._leads(row, number_, ts_):
-                    runs[order[place:stop]] = self.run[row]
-                    self.top[row], self.ts_top[row] = number[stop - 1], when[stop - 1]
-                    break
+        if plain.any():
+            self.top[at.devices[plain]] = np.maximum.reduceat(number, at.starts)[plain]
+            self.ts_top[at.devices[plain]] = np.maximum.reduceat(when, at.starts)[plain]
+        if special.any():
+            self._walk(at, odd, special, _Batch(seq, ts, clock, boots, verdict, runs, unbroken))
         return Identity(verdict, runs, unbroken)
+
+    def _special(
+        self,
+        at: DeviceOrder,
+        odd: NDArray[np.bool_],
+        number: Ints,
+        when: Ints,
+        unbroken: NDArray[np.bool_],
+        named: bool,
+    ) -> NDArray[np.bool_]:
+        """Which devices have to be walked row by row: the odd ones, but for those that only sent the next numbers in
+        another order."""
+        special = np.logical_or.reduceat(odd, at.starts) if len(odd) else np.empty(0, bool)
+        if named or not special.any():
+            return special
+        tried = special & (self.top[at.devices] >= 0) & (np.add.reduceat(odd, at.starts, dtype=np.int64) < MAX_GAPS - 1)
+        tried[tried] = [row not in self.irregular for row in at.devices[tried].tolist()]
+        if not tried.any():
+            return special
+        places = np.flatnonzero(tried[at.group])
+        group = (np.cumsum(tried) - 1)[at.group[places]]
+        own = at.devices[tried]
+        good, next_in_line = shuffled(number[places], when[places], group, self.top[own], self.ts_top[own])
+        mine = good[group]
+        unbroken[at.order[places[mine]]] = next_in_line[mine]
+        special[tried] = ~good
+        return special
+
+    def _walk(self, at: DeviceOrder, odd: NDArray[np.bool_], special: NDArray[np.bool_], batch: _Batch) -> None:
+        """Judge the readings of special devices one by one, but for those that plainly follow on the one before."""
+        seq, ts, clock, boots, verdict, runs, unbroken = batch
+        for start, stop in _stretches(odd | at.head, special[at.group]):
+            for place in range(start, stop):
+                one = int(at.order[place])
+                row, number, when, now = int(at.device[place]), int(seq[one]), int(ts[one]), int(clock[one])
+                unbroken[one] = number == self.top[row] + 1 and self.top[row] >= 0
+                boot = boots[one] if boots is not None else None
+                if number < 0:
+                    verdict[one] = self._by_time(row, when, now)
+                elif boot is not None:
+                    verdict[one], runs[one] = self._by_boot(row, number, when, now, boot)
+                else:
+                    verdict[one], runs[one] = self._by_seq(row, number, when, now)
+                if self._leads(row, number, when):
+                    last = int(at.order[stop - 1])
+                    runs[at.order[place:stop]] = self.run[row]
+                    self.top[row], self.ts_top[row] = seq[last], ts[last]
+                    break
 
     def _leads(self, row: int, seq: int, ts: int) -> bool:
         """Whether this reading is the newest in every way, so that those that follow on it are plainly new."""
@@ -210,10 +265,11 @@ class DeviceTable:
         if verdict == NEW:
             self.top[row] = state.ranges.top
             self.ts_top[row] = max(int(self.ts_top[row]), ts)
-        clean = not state.ranges.gaps and state.ranges.forgotten < 0 and not state.repeats
-        if clean and not state.old and not state.boots:
+        base = int(self.base[row])
+        whole = not state.ranges.gaps or state.ranges.gaps == [(0, base - 1)]
+        if whole and state.ranges.forgotten < 0 and not (state.repeats or state.old or state.boots):
             del self.irregular[row]
-            self.base[row] = 0
+            self.base[row] = base if state.ranges.gaps else 0
         return verdict, int(self.run[row])
 
     def _by_time(self, row: int, ts: int, clock: int) -> int:
@@ -228,46 +284,36 @@ class DeviceTable:
         self.ts_top[row] = max(int(self.ts_top[row]), ts)
         return NEW
 
-    def first_in_pane(self, which: int, rows: Ints, panes: Ints) -> Ints:
+    def first_in_pane(self, which: int, rows: Ints, panes: Ints, by_device: DeviceOrder | None = None) -> Ints:
         """1 for each reading that is its device's first in its pane, else 0; `which` counts `pane_lengths`.
 
         `panes` are pane numbers (time divided by the length). Notes what it has seen.
         """
         top, base, gaps = self.pane_top[which], self.pane_base[which], self.pane_gaps[which]
-        order, head, before = _in_device_order(rows, panes, top)
-        pane = panes[order]
-        contact = head & (before == -1)
+        at = by_device or DeviceOrder.of(rows)
+        pane = panes[at.order]
+        before = at.before(pane, top[at.devices])
+        contact = at.head & (before == -1)
         odd = (pane != before) & (pane != before + 1) & ~contact
         first = np.empty(len(rows), np.int64)
-        first[order] = pane != before
-        special = np.isin(rows, rows[order][odd])
-        base[rows[order][contact]] = pane[contact]
+        first[at.order] = pane != before
+        special = np.logical_or.reduceat(odd, at.starts) if len(odd) else odd
+        base[at.device[contact]] = pane[contact]
         plain = ~special
-        np.maximum.at(top, rows[plain], panes[plain])
-        for start, stop in _stretches(odd | head, special[order]):
+        top[at.devices[plain]] = pane[at.ends[plain]]
+        for start, stop in _stretches(odd | at.head, special[at.group]) if special.any() else ():
             for place in range(start, stop):
-                at = int(order[place])
-                row = int(rows[at])
+                one, row = int(at.order[place]), int(at.device[place])
                 seen = gaps.get(row)
                 if seen is None:
                     seen = gaps[row] = _ranges(int(top[row]), int(base[row]))
                 seen.top = max(seen.top, int(top[row]))
-                first[at] = seen.take(int(panes[at])) == Seen.NEW
+                first[one] = seen.take(int(panes[one])) == Seen.NEW
                 top[row] = seen.top
-                if top[row] == panes[at]:
+                if top[row] == panes[one]:
                     top[row] = pane[stop - 1]  # the rest follows pane by pane, and is marked above
                     break
         return first
-
-
-def _in_device_order(rows: Ints, numbers: Ints, top: Ints) -> tuple[Ints, NDArray[np.bool_], Ints]:
-    """Order by device (stable), which of those rows is a device's first, and the number before each."""
-    order = np.argsort(rows, kind="stable")
-    device = rows[order]
-    first = np.ones(len(rows), bool)
-    first[1:] = device[1:] != device[:-1]
-    before = np.where(first, top[device], np.roll(numbers[order], 1))
-    return order, first, before
 
 
 def _stretches(breaks: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pearlstream.fold import Headers
 from pearlstream.folds.checks import Verdicts, check_ranges, check_times, flag_zone_behind
 from pearlstream.folds.devices import FORGOTTEN, RESTART, SUSPECT, DeviceTable, Ints
+from pearlstream.folds.order import DeviceOrder
 from pearlstream.folds.rollup import CUT, code_column, time_columns
 from pearlstream.frame import Decoded, bad_ids
 from pearlstream.program import FeedProgram
@@ -45,6 +46,12 @@ class Item:
     start: int = 0
     stop: int = 0
     accepted: int = 0
+    bad: int = 0
+    """Rows that are set aside."""
+    dup: int = 0
+    late: int = 0
+    marked: int = 0
+    """Rows that have a run above 0 or a quality flag."""
 
 
 @dataclass
@@ -71,12 +78,30 @@ class Gathered:
     repeat: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
     run: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
     late: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, bool))
+    by_device: DeviceOrder | None = None
+    """The order of the accepted readings by device."""
 
     @property
     def kept(self) -> NDArray[np.bool_]:
         """Rows that are accepted."""
         kept: NDArray[np.bool_] = (self.verdicts.reason == 0) & ~self.repeat
         return kept
+
+
+def count(g: Gathered) -> None:
+    """Note in each item how its rows fared."""
+    starts, stops = np.array([(item.start, item.stop) for item in g.items], np.int64).reshape(-1, 2).T
+    kept = g.kept
+
+    def each(mask: NDArray[np.bool_]) -> list[int]:
+        total = np.concatenate(([0], np.cumsum(mask)))
+        found: list[int] = (total[stops] - total[starts]).tolist()
+        return found
+
+    bad = g.verdicts.reason != 0
+    masks = (kept, bad, g.repeat & ~bad, g.late & kept, (g.run != 0) | (g.verdicts.qc != 0))
+    for item, *found in zip(g.items, *map(each, masks), strict=True):
+        item.accepted, item.bad, item.dup, item.late, item.marked = found
 
 
 def gather(program: FeedProgram, items: Sequence[Item], offsets_ms: dict[str, int]) -> Gathered:
@@ -134,7 +159,8 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     sound = np.flatnonzero(v.reason == 0)
     boots = _boots(g)
     named = [boots[at] for at in sound.tolist()] if boots is not None else None
-    identity = devices.identify(g.device[sound], g.seq[sound], g.ts[sound], g.clock[sound], named)
+    by_device = DeviceOrder.of(g.device[sound])
+    identity = devices.identify(g.device[sound], g.seq[sound], g.ts[sound], g.clock[sound], named, by_device)
     g.run = np.zeros(v.rows, np.uint32)
     g.run[sound] = identity.run
     verdict = np.zeros(v.rows, np.uint8)
@@ -154,16 +180,17 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     unbroken = np.zeros(v.rows, bool)
     unbroken[sound] = identity.unbroken
     flag_zone_behind(v, unbroken, g.ts, g.clock, g.offset_ms)
-    _watch(g, devices)
+    kept = g.kept
+    g.by_device = by_device.only(kept[sound])
+    _watch(g, devices, np.flatnonzero(kept))
     g.late = (g.clock >= 0) & ((g.ts // PANE_MS + 1) * PANE_MS + feed.hold_s * 1000 < g.clock)
 
 
-def _watch(g: Gathered, devices: DeviceTable) -> None:
+def _watch(g: Gathered, devices: DeviceTable, kept: Ints) -> None:
     """Set the flags that need a device's past; only what is accepted becomes part of it."""
-    kept = np.flatnonzero(g.kept)
     watch = devices.watch
     columns = {name: g.fields[name].cast(pl.Float64).to_numpy()[kept] for name in watch.fields}
-    g.verdicts.qc[kept] |= watch.flags(g.device[kept], g.ts[kept], g.clock[kept], columns)
+    g.verdicts.qc[kept] |= watch.flags(g.device[kept], g.ts[kept], g.clock[kept], columns, g.by_device)
 
 
 def _boots(g: Gathered) -> list[str | None] | None:
@@ -185,26 +212,37 @@ def quantised(program: FeedProgram, raw: Mapping[str, pl.Series]) -> dict[str, p
         if spec.type == "float":
             scale = 10.0**spec.decimals
             values = np.floor(series.to_numpy() * scale + 0.5) / scale
-            series = pl.Series(name, values).fill_nan(None)
-        made[name] = series.alias(name)
+            series = pl.Series(name, values, nan_to_null=True)
+        made[name] = series
     return made
 
 
 def _find_devices(g: Gathered, devices: DeviceTable) -> None:
     """The row of every reading's device in the table; devices met for the first time are checked and added."""
     g.device = np.full(g.verdicts.rows, -1, np.int64)
+    cities: dict[str, list[Item]] = {}
     for item in g.items:
         assert item.frame is not None
-        here = slice(item.start, item.stop)
-        own = item.frame.batch.column("device").to_pylist()
-        rows = devices.rows_of(item.frame.city, own)
+        cities.setdefault(item.frame.city, []).append(item)
+    for city, items in cities.items():
+        names = pa.chunked_array([item.frame.batch.column(0) for item in items if item.frame]).combine_chunks()
+        words = names.dictionary_encode()
+        distinct = words.dictionary.to_pylist()
+        codes = words.indices.fill_null(len(distinct)).to_numpy()
+        rows = np.append(devices.rows_of(city, distinct), -1)[codes]
+        places = np.concatenate([np.arange(item.start, item.stop) for item in items])
         if (rows < 0).any():
-            for flaw in bad_ids(g.program.feed, item.frame.batch, np.flatnonzero(rows < 0).tolist()):
-                g.verdicts.set_aside_row(item.start + flaw.row, flaw.reason, flaw.message)
-            sound = g.verdicts.reason[here] == 0
-            devices.add(item.frame.city, [own[i] for i in np.flatnonzero((rows < 0) & sound)])
-            rows = devices.rows_of(item.frame.city, own)
-        g.device[here] = rows
+            _meet(g, devices, city, names, places, np.flatnonzero(rows < 0))
+            rows = np.append(devices.rows_of(city, distinct), -1)[codes]
+        g.device[places] = rows
+
+
+def _meet(g: Gathered, devices: DeviceTable, city: str, names: Any, places: Ints, strange: Ints) -> None:
+    """Check the ids of readings (`strange`, among those at `places`) whose devices are not known; add the good."""
+    for flaw in bad_ids(g.program.feed, names, strange.tolist()):
+        g.verdicts.set_aside_row(int(places[flaw.row]), flaw.reason, flaw.message)
+    sound = strange[g.verdicts.reason[places[strange]] == 0]
+    devices.add(city, names.take(pa.array(sound)).to_pylist())
 
 
 def measured_rows(g: Gathered, devices: DeviceTable, statics: pl.DataFrame) -> pl.DataFrame:
@@ -215,23 +253,23 @@ def measured_rows(g: Gathered, devices: DeviceTable, statics: pl.DataFrame) -> p
     places, cuts = _places_and_cuts(g)
     ts, clock, device = g.ts[kept], g.clock[kept], g.device[kept]
     columns: dict[str, pl.Series] = {
-        "city": places.gather(kept),
+        "city": taken(places, kept),
         "ts": pl.Series(ts),
         "clock": pl.Series(np.where(clock < 0, ts, clock)),
         "late": pl.Series(g.late[kept]),
         CUT: pl.Series(cuts[kept]),
     }
-    columns |= {name: series.gather(kept) for name, series in g.fields.items() if name in names}
-    columns |= {name: statics[name].gather(device) for name in statics.columns if name in names}
+    columns |= {name: taken(series, kept) for name, series in g.fields.items() if name in names}
+    columns |= {name: statics[name][device] for name in statics.columns if name in names}
     if "device" in names:
         columns["device"] = pl.Series([devices.names[row][1] for row in device], dtype=pl.String)
     columns |= time_columns(names, ts, clock, g.offset_ms[kept])
     for name, words in feed.words.items():
         if f"{name}_code" in names:
-            source = g.fields[name].gather(kept) if name in g.fields else statics[name].gather(device)
+            source = taken(g.fields[name], kept) if name in g.fields else statics[name][device]
             columns[f"{name}_code"] = code_column(words, source)
     for which, length in enumerate(g.program.pane_lengths_s):
-        first = devices.first_in_pane(which, device, ts // (length * 1000))
+        first = devices.first_in_pane(which, device, ts // (length * 1000), g.by_device)
         columns[f"first_in_pane_{length}"] = pl.Series(first)
     for name in names & QUALITY_COLUMNS.keys():
         columns[name] = pl.Series((g.verdicts.qc[kept] & np.uint32(QUALITY_COLUMNS[name])) != 0)
@@ -240,17 +278,19 @@ def measured_rows(g: Gathered, devices: DeviceTable, statics: pl.DataFrame) -> p
     return pl.DataFrame(columns)
 
 
+def taken(series: pl.Series, rows: Ints) -> pl.Series:
+    """Some rows of a series; given in rising order, so that all of them are the series itself."""
+    return series if len(rows) == len(series) else series[rows]
+
+
 def _places_and_cuts(g: Gathered) -> tuple[pl.Series, Ints]:
     """The city of every row, and the number of its cut."""
     if g.places is not None and g.cuts is not None:
         return g.places, g.cuts
-    cuts = np.empty(g.verdicts.rows, np.int64)
-    cities = [pl.Series([], dtype=pl.String)]
-    for item in g.items:
-        assert item.frame is not None
-        cuts[item.start : item.stop] = item.cut
-        cities.append(pl.repeat(item.frame.city, item.stop - item.start, eager=True))
-    return pl.concat(cities), cuts
+    sizes = [item.stop - item.start for item in g.items]
+    cities = pl.Series([item.frame.city for item in g.items if item.frame is not None], dtype=pl.String)
+    cuts = np.repeat(np.array([item.cut for item in g.items], np.int64), sizes)
+    return cities[np.repeat(np.arange(len(sizes)), sizes)], cuts
 
 
 def static_columns(program: FeedProgram, devices: DeviceTable, registry: Registry) -> pl.DataFrame:

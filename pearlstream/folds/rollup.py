@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -74,27 +74,46 @@ def close_cuts(
             kept[feed] = pieces
             continue
         rows = pl.concat(pieces) if len(pieces) > 1 else pieces[0]
-        done = rows.filter(pl.col(CUT) < closed)
+        last = rows[CUT].max()
+        done = rows if isinstance(last, int) and last < closed else rows.filter(pl.col(CUT) < closed)
         if len(done) < len(rows):
             kept[feed] = [rows.filter(pl.col(CUT) >= closed)]
         if len(done):
             parts.append(aggregate(done, measured.specs, ("city", CUT)))
-    values = [Closed()] * closed
+    rollups, crossings = [b""] * closed, [b""] * closed
     if parts:
-        crosses = pl.col("measure").is_in(sorted({measure for _, measure in program.crossings}))
-        for (cut,), part in pl.concat(parts).partition_by(CUT, as_dict=True, maintain_order=True).items():
-            crossing = part.filter(crosses)
-            values[int(cut)] = Closed(encode_partials(part), encode_partials(crossing) if len(crossing) else b"")
-    return Open(kept, sum(len(piece) for pieces in kept.values() for piece in pieces)), values
+        crosses = sorted({measure for _, measure in program.crossings})
+        partials = pl.concat(parts).sort(CUT, maintain_order=True)
+        _encode_cuts(partials, rollups)
+        _encode_cuts(partials.filter(pl.col("measure").is_in(crosses)), crossings)
+    waits = Open(kept, sum(len(piece) for pieces in kept.values() for piece in pieces))
+    return waits, [Closed(*values) for values in zip(rollups, crossings, strict=True)]
+
+
+def _encode_cuts(partials: pl.DataFrame, values: list[bytes]) -> None:
+    """Put the partials of each cut, which lie together, into the place of that cut."""
+    batch = _partials_batch(partials)
+    cuts = partials[CUT].to_numpy()
+    starts = np.flatnonzero(np.r_[True, cuts[1:] != cuts[:-1]]) if len(cuts) else np.empty(0, np.int64)
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(cuts)], strict=False):
+        values[int(cuts[start])] = encode_compact(batch.take(pa.array(range(start, stop))))
 
 
 def encode_partials(partials: pl.DataFrame) -> bytes:
     """Partials as an Arrow stream; equal rows give equal bytes."""
-    columns = [
-        pa.array(partials[name].to_numpy() if name == "n" else partials[name].to_list(), PARTIAL_ARROW.field(name).type)
-        for name in PARTIAL
-    ]
-    return encode_compact(pa.RecordBatch.from_arrays(columns, schema=PARTIAL_ARROW))
+    return encode_compact(_partials_batch(partials))
+
+
+def _partials_batch(partials: pl.DataFrame) -> pa.RecordBatch:
+    """Partials as Arrow columns; where there is no key its bytes are zero."""
+
+    def column(name: str) -> Any:
+        series, kind = partials[name], PARTIAL_ARROW.field(name).type
+        if name == "key":
+            return pa.array(series.fill_null(0).to_numpy(), kind, mask=series.is_null().to_numpy())
+        return pa.array(series.to_list() if series.dtype == pl.String else series.to_numpy(), kind)
+
+    return pa.RecordBatch.from_arrays([column(name) for name in PARTIAL], schema=PARTIAL_ARROW)
 
 
 def decode_partials(value: bytes) -> pa.Table | None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pearlstream.catalogue.models import Feed, FieldSpec
+from pearlstream.folds.order import DeviceOrder
 from pearlstream.quality import Quality
 
 Ints = NDArray[np.int64]
@@ -38,6 +39,48 @@ class Past:
 
     values: Floats
     equal: Ints
+
+
+@dataclass(frozen=True)
+class Line:
+    """One field's values laid out by device, each stretch after the last values before it.
+
+    `heads` (one row a device), `tails`: where the values of before and those to remember lie; `places`: where each
+    reading lies, in the order of `by_device`; `size`: of the whole.
+    """
+
+    by_device: DeviceOrder
+    places: Ints
+    heads: Ints
+    tails: Ints
+    size: int
+
+    @classmethod
+    def of(cls, at: DeviceOrder) -> Line:
+        """The layout for readings in this order."""
+        places = np.arange(len(at.device)) + LAST * (at.group + 1)
+        heads = (at.starts + LAST * np.arange(len(at.starts)))[:, None] + np.arange(LAST)
+        tails = places[at.ends][:, None] + np.arange(1 - LAST, 1)
+        return cls(at, places, heads, tails, len(at.device) + LAST * len(at.starts))
+
+
+def _jumps(values: Floats, places: Ints, spike: float) -> Ints:
+    """Numbers of the readings that lie further than `spike` from the median of the last values before them.
+
+    Further from a median of five means further from at least three of the five, so from one of the last three: only
+    such readings are looked at closely.
+    """
+    far = np.zeros(len(values), bool)
+    for back in (1, 2, 3):
+        far[back:] |= np.abs(values[back:] - values[:-back]) > spike
+    some = np.flatnonzero(far[places])
+    if not len(some):
+        return some
+    at = places[some]
+    before = np.sort(values[at[:, None] + np.arange(-LAST, 0)], axis=1)
+    away = np.abs(values[at] - before[:, LAST // 2])
+    found: Ints = some[~np.isnan(before[:, -1]) & (away > spike)]
+    return found
 
 
 @dataclass
@@ -77,43 +120,48 @@ class Watch:
         self.off_delay = np.concatenate([self.off_delay, np.zeros(more, np.int64)])
         self.off_since = np.concatenate([self.off_since, np.full(more, -1, np.int64)])
 
-    def flags(self, device: Ints, ts: Ints, clock: Ints, columns: Mapping[str, Floats]) -> NDArray[np.uint32]:
-        """Judge accepted readings in the order of the log, and remember them. Null values are NaN."""
+    def flags(
+        self, device: Ints, ts: Ints, clock: Ints, columns: Mapping[str, Floats], by_device: DeviceOrder | None = None
+    ) -> NDArray[np.uint32]:
+        """Judge accepted readings in the order of the log, and remember them. Null values are NaN.
+
+        `by_device`: the order of `device`, if it is known.
+        """
         found = np.zeros(len(device), np.uint32)
+        everybody = by_device or DeviceOrder.of(device)
+        lines: dict[bytes, Line] = {}
         for name, spec in self.fields.items():
-            known = np.flatnonzero(~np.isnan(columns[name]))
-            if known.size:
-                jumps, still = self._judge(name, spec, device[known], columns[name][known])
-                found[known[jumps]] |= np.uint32(Quality.SPIKE)
-                found[known[still]] |= np.uint32(Quality.STUCK)
-        found[self._clock_off(device, ts, clock)] |= np.uint32(Quality.CLOCK_OFF)
+            known = ~np.isnan(columns[name])
+            if known.any():
+                pattern = known.tobytes() if not known.all() else b""
+                line = lines.get(pattern) or lines.setdefault(pattern, Line.of(everybody.only(known)))
+                value = columns[name] if not pattern else columns[name][known]
+                jumps, still = self._judge(name, spec, line, value)
+                rows = np.flatnonzero(known) if pattern else slice(None)
+                found[rows] |= jumps * np.uint32(Quality.SPIKE) | still * np.uint32(Quality.STUCK)
+        found[self._clock_off(everybody, device, ts, clock)] |= np.uint32(Quality.CLOCK_OFF)
         return found
 
     def _judge(
-        self, name: str, spec: FieldSpec, device: Ints, value: Floats
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which of one field's values jump, and which have stood still for too long."""
-        past = self.pasts[name]
-        order = np.argsort(device, kind="stable")
-        owner = device[order]
-        head = np.r_[True, owner[1:] != owner[:-1]]
-        group = np.cumsum(head) - 1
-        mine = owner[head]
-        at = np.arange(len(owner)) + LAST * (group + 1)
-        line = np.empty(len(owner) + LAST * len(mine))
-        starts = np.flatnonzero(head) + LAST * np.arange(len(mine))
-        line[starts[:, None] + np.arange(LAST)] = past.values[mine]
-        line[at] = value[order]
-        jumps, still = np.zeros(len(device), bool), np.zeros(len(device), bool)
+        self, name: str, spec: FieldSpec, line: Line, value: Floats
+    ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """Which of one field's values jump (1, else 0), and which have stood still for too long."""
+        past, at = self.pasts[name], line.by_device
+        values = np.empty(line.size)
+        values[line.heads] = past.values[at.devices]
+        values[line.places] = value[at.order]
+        jumps, still = np.zeros(len(value), np.uint32), np.zeros(len(value), np.uint32)
         if spec.spike is not None:
-            before = np.sort(np.lib.stride_tricks.sliding_window_view(line, LAST)[at - LAST], axis=1)
-            away = np.abs(line[at] - before[:, LAST // 2])
-            jumps[order] = ~np.isnan(before[:, -1]) & (away > spec.spike)
+            jumps[at.order[_jumps(values, line.places, spec.spike)]] = 1
         if spec.stuck_after is not None:
-            equal = self._equal(past, mine, head, group, line[at] == line[at - 1])
-            still[order] = equal >= spec.stuck_after
-        ends = np.r_[np.flatnonzero(head)[1:], len(owner)] - 1
-        past.values[mine] = line[at[ends][:, None] + np.arange(1 - LAST, 1)]
+            same = values[line.places] == values[line.places - 1]
+            if same.any():
+                equal = self._equal(past, at.devices, at.head, at.group, same)
+                still[at.order] = equal >= spec.stuck_after
+            else:  # each value is the first of its row
+                past.equal[at.devices] = 1
+                still[:] = spec.stuck_after <= 1
+        past.values[at.devices] = values[line.tails]
         return jumps, still
 
     @staticmethod
@@ -127,11 +175,13 @@ class Watch:
         past.equal[mine] = equal[np.r_[np.flatnonzero(head)[1:], len(group)] - 1]
         return equal
 
-    def _clock_off(self, device: Ints, ts: Ints, clock: Ints) -> Ints:
+    def _clock_off(self, by_device: DeviceOrder, device: Ints, ts: Ints, clock: Ints) -> Ints:
         """The readings of devices whose delay has been steady and wrong for a while. Few devices are looked at."""
         delay = np.where(clock >= 0, clock - ts, 0)
         wrong = np.abs(delay) > OFF_MS
-        watched = np.union1d(device[wrong], np.unique(device)[self.off_since[np.unique(device)] >= 0])
+        watched = by_device.devices[self.off_since[by_device.devices] >= 0]
+        if wrong.any():
+            watched = np.union1d(device[wrong], watched)
         found = []
         if watched.size:
             for at in np.flatnonzero(np.isin(device, watched)).tolist():

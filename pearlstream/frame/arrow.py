@@ -294,6 +294,8 @@ def _converted(given: Any, column: Column) -> Any:
 
 
 def _finite(given: Any, column: Column, found: Findings) -> Any:
+    if not given.null_count and np.isfinite(given.to_numpy()).all():
+        return given
     values = given.to_numpy(zero_copy_only=False)  # a null becomes NaN
     finite = np.isfinite(values)
     if np.count_nonzero(finite) + given.null_count == len(values):

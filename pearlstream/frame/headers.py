@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from pearlstream.catalogue.models import Feed
@@ -42,6 +43,7 @@ class SchemaVersion(NamedTuple):
         return f"{self.feed}@{self.version}"
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def parse(cls, text: str) -> SchemaVersion:
         """Read `<feed>@<version>`. Raises ValueError if it has another form."""
         match = _schema(text)

@@ -62,6 +62,8 @@ class Layout:
     feed: Feed
     columns: tuple[Column, ...]
     schema: Any
+    accepted: Any
+    """The schema of an accepted frame."""
     by_name: Mapping[str, Column]
     plans: dict[bytes, Any] = field(default_factory=dict)
 
@@ -90,7 +92,8 @@ def _make_layout(feed: Feed) -> Layout:
     for name, spec in feed.fields.items():
         columns.append(Column(name, spec.type, _TYPES[spec.type], spec.required, values=frozenset(spec.values)))
     schema = pa.schema([(column.name, column.type) for column in columns])
-    return Layout(feed, tuple(columns), schema, {column.name: column for column in (*columns, BOOT)})
+    accepted = schema.append(pa.field("run", pa.uint32())).append(pa.field("qc", pa.uint32()))
+    return Layout(feed, tuple(columns), schema, accepted, {column.name: column for column in (*columns, BOOT)})
 
 
 def canonical_schema(feed: Feed) -> pa.Schema:
@@ -105,4 +108,4 @@ def with_boot(schema: pa.Schema) -> pa.Schema:
 
 def accepted_schema(feed: Feed) -> pa.Schema:
     """The columns of an accepted frame: the canonical ones, then `run` and `qc` (bits of `Quality`)."""
-    return canonical_schema(feed).append(pa.field("run", pa.uint32())).append(pa.field("qc", pa.uint32()))
+    return layout_of(feed).accepted

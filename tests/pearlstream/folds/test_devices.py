@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -190,3 +193,26 @@ def test_a_packed_table_goes_on_as_the_original_would(readings: list[tuple[int, 
     split = unpack_table(DeviceTable(), *_through_json(pack_table(split)))
     found += identify(split, rows[cut:]) if rows[cut:] else []
     assert found == expected
+
+
+@given(st.permutations(range(12)), st.integers(0, 3), cuts)
+def test_numbers_that_come_shuffled_are_new_and_next_in_line_just_as_one_by_one(
+    shuffle: list[int], first: int, at: list[int]
+) -> None:
+    readings = [(0, first, T0), (1, 0, T0), *((0, first + 1 + n, T0 + 1 + n) for n in shuffle), (1, 1, T0 + 1)]
+    marks = sorted({0, len(readings), *(min(cut, len(readings)) for cut in at)})
+    one_by_one = said(readings, range(len(readings) + 1))
+    assert one_by_one[0] == [NEW] * len(readings)
+    assert one_by_one[2] == [REPEAT] * len(readings)
+    assert said(readings, marks) == one_by_one
+
+
+def said(readings: list[tuple[int, int, int]], marks: Iterable[int]) -> tuple[list[int], list[bool], list[int]]:
+    """Verdicts, who was next in line, and the verdicts on the same readings again, for readings cut at `marks`."""
+    devices, verdicts, unbroken = table(2), [], []
+    for low, high in itertools.pairwise(marks):
+        rows, seq, ts = (np.array(column, np.int64) for column in zip(*readings[low:high], strict=True))
+        found = devices.identify(rows, seq, ts, np.full(high - low, T0))
+        verdicts += found.verdict.tolist()
+        unbroken += found.unbroken.tolist()
+    return verdicts, unbroken, identify(devices, readings)
