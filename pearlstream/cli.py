@@ -64,6 +64,7 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
         "base": Lazy("deploy.base.cli:base", "What an ordinary hour looks like."),
     },
     "Find what is wrong": {
+        "bench": Lazy("deploy.bench.cli:bench", "Measure how fast each stage is, each in a process of its own."),
         "doctor": Lazy("deploy.doctor:doctor", "Check this machine and the settings; say how to mend them."),
         "chaos": Lazy(
             "deploy.chaos.cli:chaos",

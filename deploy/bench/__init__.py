@@ -1,0 +1,1 @@
+"""How fast each part is: a load that can be counted, and stages that are measured on it."""

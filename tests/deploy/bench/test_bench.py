@@ -1,0 +1,97 @@
+"""The bench: a load that can be counted, and figures that only count if everything came out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from deploy.bench import pure
+from deploy.bench.cli import CASES, bench
+from deploy.bench.figures import Counted, Figure, Run
+from deploy.bench.load import Load, Sent, make
+from pearlstream.catalogue import load_catalogue
+from pearlstream.fold import InProcess, Record
+from pearlstream.folds.admit import Admit
+from pearlstream.position import Source
+from pearlstream.program import compile_catalogue
+from pearlstream.registry import RegistryBook
+
+CATALOGUE = load_catalogue()
+SMALL = Load(readings=1_200, frame_rows=50, cities=3, devices=60, rate=60.0, partitions=2, disorder=0.05)
+
+
+def test_the_same_load_is_the_same_log() -> None:
+    assert make(SMALL, CATALOGUE).sent == make(SMALL, CATALOGUE).sent
+
+
+def test_a_load_that_comes_after_another_goes_on_where_that_ended() -> None:
+    first, second = make(SMALL, CATALOGUE), make(SMALL, CATALOGUE, after=SMALL)
+    book = RegistryBook(CATALOGUE.feeds)
+    book.add([value for value, _ in first.devices])
+    fold = Admit(compile_catalogue(CATALOGUE), book, SMALL.partitions)
+    outputs = []
+    for partition in range(SMALL.partitions):
+        records = numbered([one for one in (*first.sent, *second.sent) if one.partition == partition])
+        outputs += InProcess(fold, Source("t", partition)).feed(records)
+    counted = pure.count_admitted([first, second], outputs)
+    assert [(one.what, one.got) for one in counted if not one.exact] == []
+    assert sum(one.target == "rollups" for one in outputs) == first.ticks + second.ticks
+
+
+def numbered(sent: list[Sent]) -> list[Record]:
+    return [Record(at, one.key, one.value, one.headers) for at, one in enumerate(sent)]
+
+
+@pytest.mark.parametrize("stage", ["encode", "decode", "admit", "indicate"])
+def test_a_stage_measured_on_a_small_load_counts(stage: str) -> None:
+    figure = pure.measure(stage, SMALL, 1, CATALOGUE)
+    assert [one for one in figure.counted if not one.exact] == []
+    assert figure.exact
+    assert figure.as_json()["readings_per_s"] > 0
+
+
+def test_a_reading_that_is_lost_or_doubled_is_a_figure_that_does_not_count() -> None:
+    made = make(SMALL, CATALOGUE)
+    book = RegistryBook(CATALOGUE.feeds)
+    book.add([value for value, _ in made.devices])
+    program = compile_catalogue(CATALOGUE)
+    lanes = made.lanes()
+    whole = [one for n, lane in lanes.items() for one in pure.admitted(program, book, SMALL, n, lane)]
+    frame = next(output for output in whole if output.target == "accepted")
+    for outputs in ([one for one in whole if one is not frame], [*whole, frame]):
+        figure = Figure("admit", [Run(1, 1.0, {"self": 1.0})], 1.0, pure.count_admitted([made], outputs))
+        assert not figure.exact
+        assert any(line.startswith("accepted readings") for line in figure.as_json()["wrong"])
+
+
+def test_a_figure_that_nobody_counted_or_ran_does_not_count() -> None:
+    assert not Figure("admit", [Run(1, 1.0, {"self": 1.0})], 1.0).exact
+    assert not Figure("admit", [], 1.0, [Counted("readings", 1, 1)]).exact
+
+
+def test_the_figure_is_the_median_of_its_runs_and_adds_up_processes() -> None:
+    runs = [Run(1_000_000, wall, {"worker": wall, "broker": 1.0}) for wall in (1.0, 2.0, 10.0)]
+    said = Figure("worker", runs, 1.0, [Counted("readings", 1, 1)]).as_json()
+    assert (said["readings_per_s"], said["cpu_s_per_million"], said["runs"]) == (500_000, 3.0, 3)
+    assert said["cpu_s_per_million_by_process"] == {"worker": 2.0, "broker": 1.0}
+
+
+def test_every_stage_of_the_command_can_be_measured() -> None:
+    assert {stage for stage, _ in CASES.values()} == {*pure.STAGES}
+
+
+def test_an_unknown_feed_is_a_wrong_call() -> None:
+    ran = CliRunner().invoke(bench, ["--feed", "nothing.there"])
+    assert ran.exit_code == 2
+    assert "catalogue list" in ran.output
+
+
+def test_the_command_measures_a_stage_in_a_process_of_its_own() -> None:
+    arguments = ["--json", "--stage", "decode-json", "--runs", "2", "--readings", "3000", "--cities", "2"]
+    ran = CliRunner().invoke(bench, arguments)
+    assert ran.exit_code == 0, ran.output
+    (figure,) = json.loads(ran.stdout)
+    assert (figure["stage"], figure["encoding"], figure["runs"], figure["exact"]) == ("decode-json", "json", 2, True)
+    assert {"readings_per_s", "cpu_s_per_million", "peak_rss_mb"} <= figure.keys()
