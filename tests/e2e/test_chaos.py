@@ -37,11 +37,15 @@ def test_a_run_that_is_asked_to_end_counts_the_rounds_that_were_done(tmp_path: P
         time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     said, complaints = process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0, complaints
     report = json.loads(said)
     assert report["stopped"]
+    assert report["drained"]
     assert report["rounds"] < 50
-    assert (report["missing"], report["doubled"], report["findings"]) == (0, 0, [])
+    assert (report["missing"], report["doubled"]) == (0, 0)
+    # a run that ends before any window has settled proves nothing of the indicators, and says so
+    compared = report["settled"]["rows"] > 0
+    assert process.returncode == (0 if compared else 1), complaints
+    assert len(report["findings"]) == (0 if compared else 1)
 
 
 @pytest.mark.parametrize(
