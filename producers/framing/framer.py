@@ -21,7 +21,7 @@ from pearlstream.frame.schema import layout_of
 
 FRAME_BYTES = 900_000
 """A frame is cut in two above this."""
-_NESTED = (list, dict)
+_NESTED = frozenset({list, dict})
 
 
 class Message(NamedTuple):
@@ -61,20 +61,21 @@ class Framer:
         self._feeds: dict[str, Feed] = {}
         for feed in catalogue.feeds.values():
             self._feeds |= {feed.id: feed, feed.schema: feed}
+        self._shapes = {feed.id: _Shape.of(feed) for feed in catalogue.feeds.values()}
         self._cities = frozenset(catalogue.cities)
         self._envelope, self._rows, self._gateway = envelope, rows, gateway
 
     def frames(self, messages: Sequence[Message], sent_ms: int | None = None) -> list[Frame]:
         """The frames of a batch. `sent_ms`: wall clock, for metrics only."""
-        groups: dict[tuple[str, str], list[tuple[Message, dict[str, Any]]]] = {}
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
         made: list[Frame] = []
         for message in messages:
             body = _body(message.value)
             feed, city = self._named(message, body)
-            if body is None or feed is None or city not in self._cities or not _framable(feed, body):
+            if body is None or feed is None or city not in self._cities or not self._shapes[feed.id].framable(body):
                 made.append(self._alone(message, feed, city, sent_ms))
             else:
-                groups.setdefault((feed.id, city), []).append((message, body))
+                groups.setdefault((feed.id, city), []).append(body)
         for (name, city), members in groups.items():
             feed = self._feeds[name]
             for at in range(0, len(members), self._rows):
@@ -83,17 +84,15 @@ class Framer:
 
     def _named(self, message: Message, body: Mapping[str, Any] | None) -> tuple[Feed | None, str]:
         """Feed (None if it is not known) and city ("" if it is not said) of a message."""
-        said = body or {}
-        feed = self._envelope.feed or header(message.headers, self._envelope.feed_header) or said.get("feed")
-        city = self._envelope.city or header(message.headers, self._envelope.city_header) or said.get("city")
+        said, envelope = body or {}, self._envelope
+        feed = envelope.feed or header(message.headers, envelope.feed_header) or said.get("feed")
+        city = envelope.city or header(message.headers, envelope.city_header) or said.get("city")
         city = city or (message.key or b"").decode("ascii", "replace")
         return self._feeds.get(feed) if isinstance(feed, str) else None, str(city)
 
-    def _framed(
-        self, feed: Feed, city: str, members: Sequence[tuple[Message, dict[str, Any]]], sent_ms: int | None
-    ) -> Iterator[Frame]:
-        names = [name for name in layout_of(feed).by_name if any(name in body for _, body in members)]
-        columns = {name: [body.get(name) for _, body in members] for name in names}
+    def _framed(self, feed: Feed, city: str, members: Sequence[dict[str, Any]], sent_ms: int | None) -> Iterator[Frame]:
+        names = [name for name in layout_of(feed).by_name if any(name in body for body in members)]
+        columns = {name: [body.get(name) for body in members] for name in names}
         value = encode_json_columns(feed, city, columns)
         if len(value) > FRAME_BYTES and len(members) > 1:
             half = len(members) // 2
@@ -123,12 +122,28 @@ def _body(value: bytes | None) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def _framable(feed: Feed, body: Mapping[str, Any]) -> bool:
-    """Whether nothing in a reading could make a frame be refused, or its neighbours be doubted."""
-    for name, column in layout_of(feed).by_name.items():
-        cell = body.get(name)
-        if column.required and cell is None:
-            return False
-        if isinstance(cell, _NESTED) or (isinstance(cell, str) and column.kind in ("float", "int")):
-            return False
-    return True
+class _Shape(NamedTuple):
+    """Of a feed, the columns of a frame: those without which there is no reading, and which of all hold numbers."""
+
+    required: tuple[str, ...]
+    numeric: Mapping[str, bool]
+
+    @classmethod
+    def of(cls, feed: Feed) -> _Shape:
+        columns = layout_of(feed).by_name
+        required = tuple(name for name, column in columns.items() if column.required)
+        return cls(required, {name: column.kind in ("float", "int") for name, column in columns.items()})
+
+    def framable(self, body: Mapping[str, Any]) -> bool:
+        """Whether nothing in a reading could make a frame be refused, or its neighbours be doubted."""
+        for name in self.required:
+            if body.get(name) is None:
+                return False
+        for name, cell in body.items():
+            kind = type(cell)
+            if kind is str:
+                if self.numeric.get(name, False):
+                    return False
+            elif kind in _NESTED and name in self.numeric:
+                return False
+        return True
