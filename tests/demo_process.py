@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-DEMO_TIMEOUT_S = 600
+DEMO_TIMEOUT_S = 900
 
 
 class Demo:
