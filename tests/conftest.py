@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+import structlog
 
 from deploy.embedded.broker import Broker
 from deploy.embedded.store.launch import Store
+from pearlstream.logs import configure
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,16 @@ def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreAd
     store.start()
     yield StoreAddress(store.url, store.user, store.password)
     store.stop()
+
+
+@pytest.fixture
+def said() -> Iterator[io.StringIO]:
+    """What the process logs during a test, as JSON lines; afterwards logging is as if nobody had set it up."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    stream = io.StringIO()
+    configure("info", stream, json=True)
+    yield stream
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    structlog.reset_defaults()

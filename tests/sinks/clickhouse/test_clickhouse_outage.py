@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_minutes_without_the_store_are_lag_and_then_nothing_is_missing_or_double
     edge: Edge,
     store: Store,
     migrated: Store,
-    capfd: pytest.CaptureFixture[str],
+    said: io.StringIO,
 ) -> None:
     sink, clock = a_sink(world, store)
     edge.trouble = trouble
@@ -114,13 +115,13 @@ def test_minutes_without_the_store_are_lag_and_then_nothing_is_missing_or_double
     tried = len(edge.tokens)
     assert 60 * MINUTES_AWAY / LONGEST_S <= tried <= 60, "it neither gives up nor hammers"
     assert len(set(edge.tokens)) == 1, "what failed is offered again and nothing else"
-    said = report(sink)
-    assert not said["ready"]
-    assert said["lag"]["accepted"] == len(
+    found = report(sink)
+    assert not found["ready"]
+    assert found["lag"]["accepted"] == len(
         [r for s, log in world.broker.logs.items() if s.role == "accepted" for r in log]
     )
-    assert any(remedy in problem["remedy"] for problem in said["problems"]), said["problems"]
-    assert "the store does not take it; the same comes again" in capfd.readouterr().out
+    assert any(remedy in problem["remedy"] for problem in found["problems"]), found["problems"]
+    assert "the store does not take it; the same comes again" in said.getvalue()
     edge.trouble = None
     assert drained(sink, clock) <= LONGEST_S + 15.0
     assert report(sink)["ready"]
