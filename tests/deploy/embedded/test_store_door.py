@@ -98,7 +98,7 @@ def test_a_get_may_read(embedded_store):
     [
         "CREATE TABLE default.by_get (a Int8) ENGINE Memory",
         "INSERT INTO default.by_get_only VALUES (1)",
-        "DROP DATABASE IF EXISTS store_clients",
+        "DROP TABLE default.by_get_only",
         "SET readonly = 0",
         "SELECT 1 SETTINGS readonly = 0",
     ],
