@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
+from functools import lru_cache
 
 import sqlglot
 from sqlglot import exp
@@ -26,8 +27,12 @@ _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\Z")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
+@lru_cache(maxsize=4096)
 def parse_expression(text: str, what: str) -> exp.Expr:
-    """Read one bounded SQL expression. Raises TermError; `what` is `term` or `formula`, for the message."""
+    """Read one bounded SQL expression. Raises TermError; `what` is `term` or `formula`, for the message.
+
+    The tree belongs to all who ask for the same text: walk it, do not change it.
+    """
     if not text.strip():
         raise TermError(f"{what} is empty", remedy="write an expression, for example 1")
     if len(text) > MAX_CHARS:

@@ -39,10 +39,11 @@ _Cell: TypeAlias = Callable[[Values], float | bool | None]
 
 
 class _Node(NamedTuple):
-    """A compiled piece; `condition` tells truth values from numbers."""
+    """A compiled piece; `condition` tells truth values from numbers, `finite` that it gives finite floats or None."""
 
     run: _Cell
     condition: bool = False
+    finite: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,14 +172,17 @@ class _Compiler:
         extra = {name for name, value in tree.args.items() if value} - _ARGUMENTS.get(type(tree), _PLAIN)
         method = self._METHODS.get(type(tree))
         if isinstance(tree, exp.Column):
-            return _Node(self._scalar(self._name(tree, as_map=False)))
+            return _Node(self._scalar(self._name(tree, as_map=False)), finite=True)
         if method is None or extra:
             self._refuse(tree, "is not allowed in a formula", f"allowed: {ALLOWED}")
         return method(self, tree)
 
     def number(self, tree: exp.Expr) -> _Number:
         """A piece as a number; a condition counts as 1 or 0. Never gives anything but a finite float or None."""
-        run = self._any(tree).run
+        node = self._any(tree)
+        run = node.run
+        if node.finite:
+            return run
 
         def finite(values: Values) -> float | None:
             return _finite(run(values))
@@ -214,9 +218,9 @@ class _Compiler:
 
         def look_up(values: Values) -> float | None:
             value = values.get(name)
-            if isinstance(value, Histogram | Mapping):
-                raise TypeError(f"measure {name!r} is a map where the formula needs a number")
-            return _finite(value)
+            if value is None or isinstance(value, float | int):
+                return _finite(value)
+            raise TypeError(f"measure {name!r} is a map where the formula needs a number")
 
         return look_up
 
@@ -230,11 +234,11 @@ class _Compiler:
 
     def _literal(self, tree: exp.Expr) -> _Node:
         value = self._literal_value(tree, 0, 1e300)
-        return _Node(self._apply(lambda: value))
+        return _Node(lambda _values: value, finite=True)
 
     def _boolean(self, tree: exp.Expr) -> _Node:
         value = bool(tree.this)
-        return _Node(self._apply(lambda: value), condition=True)
+        return _Node(lambda _values: value, condition=True)
 
     # ------------------------------------------------------------ arithmetic and conditions
 
@@ -251,13 +255,24 @@ class _Compiler:
     def _unary(self, tree: exp.Expr) -> _Node:
         return _Node(self._apply(_UNARY[type(tree)], tree.this))
 
+    def _both(self, function: Callable[[float, float], float | bool | None], tree: exp.Expr) -> _Cell:
+        """`function` over the two sides; null if one of them is. Most of all arithmetic, so without a list."""
+        left, right = self.number(tree.this), self.number(tree.expression)
+
+        def run(values: Values) -> float | bool | None:
+            a = left(values)
+            b = right(values)
+            return None if a is None or b is None else function(a, b)
+
+        return run
+
     def _binary(self, tree: exp.Expr) -> _Node:
-        return _Node(self._apply(_BINARY[type(tree)], tree.this, tree.expression))
+        return _Node(self._both(_BINARY[type(tree)], tree))
 
     def _compare(self, tree: exp.Expr) -> _Node:
         if any(type(side) in _COMPARE for side in (tree.this, tree.expression)):
             self._refuse(tree, "compares a comparison", "write a < b AND b < c")
-        return _Node(self._apply(_COMPARE[type(tree)], tree.this, tree.expression), condition=True)
+        return _Node(self._both(_COMPARE[type(tree)], tree), condition=True)
 
     def _logic(self, tree: exp.Expr) -> _Node:
         """AND, OR over three values: what decides alone (false, true) wins over null."""

@@ -7,8 +7,8 @@ store schema and dashboards read programs, never the raw text of a declaration.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pearlstream.catalogue.catalogue import Catalogue
@@ -128,13 +128,18 @@ class IndicatorProgram:
         """The dimensions that its rows are kept by, sorted."""
         return tuple(sorted(self.indicator.dims))
 
+    @cached_property
+    def named(self) -> tuple[tuple[str, str, MeasureRef], ...]:
+        """The measures by the names that formulas use: of the value, and of the number of rows behind it."""
+        return tuple((name, f"{name}_n", ref) for name, ref in self.measures.items())
+
     @property
     def refs(self) -> tuple[MeasureRef, ...]:
         """Every measure that it needs, each once."""
         used = [*self.measures.values(), *([self.coverage] if self.coverage is not None else [])]
         return tuple({ref.measure: ref for ref in used}.values())
 
-    @property
+    @cached_property
     def span_ms(self) -> int:
         """The longest look-back of anything in it."""
         return max(self.length_ms, *(r.span_ms for r in self.reductions)) if self.reductions else self.length_ms
@@ -147,6 +152,16 @@ class Program:
     catalogue: Catalogue
     feeds: Mapping[str, FeedProgram]
     indicators: tuple[IndicatorProgram, ...]
+
+    def only(self, indicators: Collection[str]) -> Program:
+        """The same for some of the indicators, with the measures that those need."""
+        some = tuple(one for one in self.indicators if one.indicator.id in indicators)
+        needed = {ref.measure for one in some for ref in one.refs}
+        feeds = {
+            name: _feed_program(feed.feed, [spec for spec in feed.specs if spec.name in needed])
+            for name, feed in self.feeds.items()
+        }
+        return replace(self, feeds=feeds, indicators=some)
 
     @property
     def crossings(self) -> frozenset[tuple[str, str]]:
@@ -180,7 +195,7 @@ def compile_catalogue(catalogue: Catalogue) -> Program:
 
 
 def _feed_program(feed: Feed, specs: list[MeasureSpec]) -> FeedProgram:
-    named = frozenset().union(*(spec.columns for spec in specs))
+    named = frozenset[str]().union(*(spec.columns for spec in specs))
     lengths = sorted(int(name.rsplit("_", 1)[1]) for name in named if name.startswith("first_in_pane_"))
     masks = sorted(int(name.rsplit("_", 1)[1]) for name in named if name.startswith("unflagged_"))
     return FeedProgram(feed, tuple(specs), tuple(lengths), tuple(masks))

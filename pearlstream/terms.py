@@ -23,7 +23,7 @@ import math
 import operator
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import NoReturn
 
 import polars as pl
@@ -74,9 +74,7 @@ class Term:
         Raises TermError with the offending part and its remedy if anything is outside the whitelist.
         """
         types = dict(columns) if isinstance(columns, Mapping) else dict.fromkeys(columns, ColumnType.ANY)
-        tree = parse_expression(text, "term")
-        node, fast = (_Compiler(text, types, prepared).compile(tree) for prepared in (False, True))
-        return cls(text, types, node, fast)
+        return _parsed(text, tuple(types.items()))
 
     @property
     def columns(self) -> frozenset[str]:
@@ -145,6 +143,14 @@ _ARGUMENTS: dict[type[exp.Expr], frozenset[str]] = {
 }
 _PLAIN = frozenset({"this", "expression"})
 ALLOWED = "columns, numbers, + - * /, comparison, AND OR NOT, IS NULL, IN, CASE WHEN, floor, abs, sqrt, greatest, least"
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, columns: tuple[tuple[str, ColumnType], ...]) -> Term:
+    """Made once for all who ask: a catalogue says the same things in many places."""
+    types, tree = dict(columns), parse_expression(text, "term")
+    node, fast = (_Compiler(text, types, prepared).compile(tree) for prepared in (False, True))
+    return Term(text, types, node, fast)
 
 
 class _Compiler:

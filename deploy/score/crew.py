@@ -47,11 +47,13 @@ class Failed(NamedTuple):
 
 @dataclass
 class Run:
-    """A plan, run once. `feeds`: only these (empty: all), in a cluster where the others break down as ever."""
+    """A plan, run once. `feeds`, `indicators`: only these (empty: all), in a cluster where the others break down as
+    ever."""
 
     plan: Plan
     watched: Sequence[tuple[str, str]] = ()
     feeds: Sequence[str] = ()
+    indicators: Sequence[str] = ()
     jobs: int = 1
     means: Means = field(default_factory=Means)
     readings: int = 0
@@ -59,15 +61,15 @@ class Run:
 
     def rows(self, progress: Progress | None = None) -> Iterator[pl.DataFrame]:
         """Settled and corrected indicator rows, as they come. May be taken once."""
-        program = compile_catalogue(self.plan.catalogue)
+        program = program_of(self.plan, self.indicators)
         simulation = Simulation(self.plan)
-        downstream = Downstream(program, simulation)
         ended: list[Rest] = []
         with ExitStack() as stack:
             streams = [
-                stack.enter_context(_stream(self.plan, feeds, self.watched, ended, alone=self.jobs == 1))
+                stack.enter_context(self._stream(feeds, ended, program, simulation))
                 for feeds in self._groups(program, simulation)
             ]
+            downstream = Downstream(program, simulation)
             yield from downstream.tick(0, b"")
             rests = Rests.of(program, self.plan)
             tick = rests.at(1)
@@ -84,6 +86,28 @@ class Run:
                     progress(min(1.0, (tick - 1) * self.plan.tick_ms / self.plan.duration_ms))
         self.means = Means().merge(rest.means for rest in ended)
         self.readings = sum(rest.readings for rest in ended)
+
+    @contextmanager
+    def _stream(
+        self, feeds: Sequence[str], ended: list[Rest], program: Program, simulation: Simulation
+    ) -> Iterator[Iterator[Stretch]]:
+        """The stretches of one share: made here if it is alone, else in a process of its own."""
+        if self.jobs == 1:
+            yield _here(Share(self.plan, feeds, self.watched, program, simulation), ended)
+            return
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=False)
+        arguments = (self.plan, list(feeds), list(self.watched), list(self.indicators), theirs)
+        process = context.Process(target=_work, args=arguments, daemon=True)
+        with one_thread():
+            process.start()
+        theirs.close()
+        try:
+            yield _there(ours, ended)
+        finally:
+            ours.close()
+            process.terminate()
+            process.join()
 
     def _groups(self, program: Program, simulation: Simulation) -> list[list[str]]:
         """The feeds in as many groups as there are jobs, of about equal cost: the dearest first, to the lightest."""
@@ -135,30 +159,13 @@ class Downstream:
         return [frame for frame in frames if isinstance(frame, pl.DataFrame)]
 
 
-@contextmanager
-def _stream(
-    plan: Plan, feeds: Sequence[str], watched: Sequence[tuple[str, str]], ended: list[Rest], *, alone: bool
-) -> Iterator[Iterator[Stretch]]:
-    """The stretches of one share: made here if it is alone, else in a process of its own."""
-    if alone:
-        yield _here(plan, feeds, watched, ended)
-        return
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(plan, list(feeds), list(watched), theirs), daemon=True)
-    with one_thread():
-        process.start()
-    theirs.close()
-    try:
-        yield _there(ours, ended)
-    finally:
-        ours.close()
-        process.terminate()
-        process.join()
+def program_of(plan: Plan, indicators: Sequence[str]) -> Program:
+    """What is reckoned: all that the catalogue declares, or some of it."""
+    program = compile_catalogue(plan.catalogue)
+    return program.only(indicators) if indicators else program
 
 
-def _here(plan: Plan, feeds: Sequence[str], watched: Sequence[tuple[str, str]], ended: list[Rest]) -> Iterator[Stretch]:
-    share = Share(plan, feeds, watched)
+def _here(share: Share, ended: list[Rest]) -> Iterator[Stretch]:
     yield from share.stretches()
     ended.append(Rest(share.means, share.readings))
 
@@ -177,11 +184,17 @@ def _there(connection: Connection, ended: list[Rest]) -> Iterator[Stretch]:
         yield said
 
 
-def _work(plan: Plan, feeds: Sequence[str], watched: Sequence[tuple[str, str]], connection: Connection) -> None:
+def _work(
+    plan: Plan,
+    feeds: Sequence[str],
+    watched: Sequence[tuple[str, str]],
+    indicators: Sequence[str],
+    connection: Connection,
+) -> None:
     """The process of a share. A full pipe makes it wait, so it is never far ahead."""
     try:
         with seldom_collected():
-            share = Share(plan, feeds, watched)
+            share = Share(plan, feeds, watched, program_of(plan, indicators))
             for stretch in share.stretches():
                 connection.send(stretch)
             connection.send(Rest(share.means, share.readings))

@@ -82,10 +82,11 @@ def score(task: Task, progress: Progress | None = None) -> Scored:
     scenario = catalogue.scenario(task.scenario)
     plan = plan_of(catalogue, scenario, task.seed, task.fleet)
     watched = sorted({(truth.feed, truth.field) for truth in scenario.truth if truth.must == "move" and truth.feed})
-    run = Run(plan, watched, jobs=task.jobs)
     rules = Rules.of(catalogue)
+    judged = {*rules.by_id, *(truth.indicator for truth in scenario.truth if truth.indicator)}
+    run = Run(plan, watched, indicators=sorted(judged), jobs=task.jobs)
     with seldom_collected():
-        rows = _kept(run.rows(progress), {*rules.by_id, *(truth.indicator for truth in scenario.truth)})
+        rows = _kept(run.rows(progress))
     evidence = Evidence(
         scenario=scenario,
         seed=task.seed,
@@ -129,11 +130,9 @@ def _part(progress: Callable[[float], None], before: int, part: float) -> None:
     progress(before + part)
 
 
-def _kept(frames: Iterator[pl.DataFrame], indicators: set[str]) -> pl.DataFrame:
+def _kept(frames: Iterator[pl.DataFrame]) -> pl.DataFrame:
     """Of the rows, what is judged."""
-    wanted = pl.col("indicator").is_in(sorted(indicators))
-    parts = [frame.filter(wanted).select(KEPT) for frame in frames]
-    return pl.concat(parts).rechunk()
+    return pl.concat([frame.select(KEPT) for frame in frames]).rechunk()
 
 
 def _ordinary(plan: Plan, watched: Sequence[tuple[str, str]]) -> Means:
@@ -161,7 +160,7 @@ def _compared(
     declared = [plan.catalogue.indicators[name] for name in sorted(indicators)]
     feeds = sorted({measure.feed for one in declared for measure in one.measures.values()})
     every = [] if "*" in feeds else feeds
-    return _kept(Run(replace(plan, scenarios=others), feeds=every, jobs=jobs).rows(), indicators)
+    return _kept(Run(replace(plan, scenarios=others), feeds=every, indicators=sorted(indicators), jobs=jobs).rows())
 
 
 def _labels(plan: Plan) -> list[Label]:

@@ -45,7 +45,8 @@ class Stretch(NamedTuple):
 
 @dataclass
 class Share:
-    """Some feeds of a plan in motion; `stretches` may be taken once. `watched`: feeds and fields of wanted means.
+    """Some feeds of a plan in motion; `stretches` may be taken once. `watched`: feeds and fields of wanted means;
+    `program` and `simulation`: those of the plan, not yet begun, where somebody has made them already.
 
     The whole simulation is set up whatever the share, because gateways fail by lot over all feeds of a city.
     """
@@ -54,20 +55,21 @@ class Share:
     feeds: Sequence[str] = ()
     watched: Sequence[tuple[str, str]] = ()
     program: Program | None = None
+    simulation: Simulation | None = None
     means: Means = field(default_factory=Means)
 
     def __post_init__(self) -> None:
         catalogue = self.plan.catalogue
-        self.simulation = Simulation(self.plan)
-        known = tuple(self.simulation.fleets)
+        simulation = self._simulation = self.simulation or Simulation(self.plan)
+        known = tuple(simulation.fleets)
         self.feeds = [feed for feed in self.feeds if feed in known] if self.feeds else list(known)
         program = with_wide_panes(self.program or compile_catalogue(catalogue))
         self._kinds, self._rests = program.kinds, Rests.of(program, self.plan)
         book = RegistryBook(catalogue.feeds)
-        book.read(self.simulation.devices)
+        book.read(simulation.devices)
         offsets = {city.id: round(city.utc_offset_h * 3_600_000) for city in catalogue.cities.values()}
         self._admit = {
-            feed: DirectFeed(program.feeds[feed], _devices(self.simulation.fleets[feed]), book.last, offsets)
+            feed: DirectFeed(program.feeds[feed], _devices(simulation.fleets[feed]), book.last, offsets)
             for feed in self.feeds
         }
         self._naming = sorted({ref.measure for one in program.indicators if one.elsewhere for ref in one.refs})
@@ -90,14 +92,14 @@ class Share:
             ticks = range(tick, min(self._rests.at(tick + STRETCH - 1), last) + 1)
             parts = [part for feed in self.feeds if (part := self._fold(feed, ticks)) is not None]
             over = plan.start_ms + ticks[-1] * plan.tick_ms >= plan.end_ms + DRAIN_MS
-            yield Stretch(ticks[-1], self._by_rest(parts, ticks[-1]), self.simulation.drained_ms() if over else None)
+            yield Stretch(ticks[-1], self._by_rest(parts, ticks[-1]), self._simulation.drained_ms() if over else None)
             tick = ticks[-1] + 1
 
     def _fold(self, feed: str, ticks: range) -> pl.DataFrame | None:
         """The partials of one feed in some ticks."""
         plan = self.plan
         until_ms = plan.start_ms + ticks[-1] * plan.tick_ms
-        rows = self.simulation.arrived(feed, self._reported(feed, ticks), until_ms)
+        rows = self._simulation.arrived(feed, self._reported(feed, ticks), until_ms)
         if rows is None:
             return None
         rows = rows.take(np.argsort(rows.arrival_ms, kind="stable"))
@@ -107,10 +109,10 @@ class Share:
         """What the devices of a feed say in some ticks; the means of watched fields are taken on the way."""
         plan = self.plan
         from_ms, until_ms = (plan.start_ms + tick * plan.tick_ms for tick in (ticks[0] - 1, ticks[-1]))
-        said = self.simulation.reported(feed, from_ms, until_ms)
+        said = self._simulation.reported(feed, from_ms, until_ms)
         if said is not None:
             for name in (name for of, name in self.watched if of == feed):
-                self.means.add(self.simulation.fleets[feed], name, said)
+                self.means.add(self._simulation.fleets[feed], name, said)
         return said
 
     def listen(self) -> None:

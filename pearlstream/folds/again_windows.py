@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from pearlstream.folds.evaluate import NODATA, Evaluator, Row
-from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, fleet_of
+from pearlstream.folds.fleet import EMPTY_FLEET, Fleets
 from pearlstream.folds.windows import Part, Store
 from pearlstream.measures import MeasureKind
 from pearlstream.panes import ends_touched, floor_to
@@ -91,7 +91,7 @@ class WindowsAgain:
 
     def _evaluator(self, registry: Registry) -> Evaluator:
         one, _, catalogue = self._place.program, self._place.city, self._program.catalogue
-        fleet: Fleet = fleet_of(one, registry, self._place.cities) or EMPTY_FLEET
+        fleet = Fleets(registry).of(one, self._place.cities) or EMPTY_FLEET
         population = sum(catalogue.cities[city].population for city in self._place.cities)
         return Evaluator(one, self._store, self._place.city, population, fleet, catalogue.bases.at, self._place.cities)
 

@@ -66,6 +66,8 @@ class Evaluator:
         self.population = population
         self.fleet = fleet
         self.elapsed_ms = program.length_ms
+        alert = program.indicator.alert
+        self._pair = alert.for_city(city) if alert is not None else None
 
     def rows(self, end_ms: int, clock_ms: int | None = None) -> Iterator[Row]:
         """One row per group of dimensions that is expected or has data, and the total if it is declared.
@@ -92,17 +94,15 @@ class Evaluator:
     def _row(self, dims: str, group: str | None, start: int, members: Members) -> Row:
         program = self.program
         owed = members.owed(start, self.elapsed_ms)
-        merged = {name: self._merged(ref, group, start, program.length_ms) for name, ref in program.measures.items()}
-        if program.coverage is not None:
-            received = self._merged(program.coverage, group, start, program.length_ms).rows
-        else:
-            received = sum(one.rows for one in merged.values())
-        values: dict[str, Value] = {}
-        for name, ref in program.measures.items():
-            values[name], values[f"{name}_n"] = _value(ref, merged[name]), merged[name].rows
+        grains = range(start, start + program.length_ms, program.hop_ms)
+        merged = {name: self._merged(ref, group, grains) for name, ref in program.measures.items()}
+        received = self._received(merged, group, grains)
+        values = self._given(owed, whole=group is None)
+        for name, count, ref in program.named:
+            one = merged[name]
+            values[name], values[count] = _value(ref, one), one.rows
         for reduction in program.reductions:
             values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
-        values |= self._given(owed, whole=group is None)
         bases = {name: self._base(name, start, members, owed) for name in program.bases}
         values |= {f"base_{name}": base for name, base in bases.items()}
         gated = program.coverage is not None
@@ -151,13 +151,20 @@ class Evaluator:
             for dims, series in self.store.of(city, ref.measure, group):
                 yield city, dims, series
 
-    def _merged(self, ref: MeasureRef, group: str | None, start: int, length: int) -> Merged:
-        """A measure over a stretch of time, all of its finer dimensions taken together."""
-        total = Merged()
-        grains = range(start, start + length, self.program.hop_ms)
-        for _, _, series in self._series(ref, group):
-            series.over(grains, total)
-        return total
+    def _merged(self, ref: MeasureRef, group: str | None, grains: range) -> Merged:
+        """A measure over a stretch of time, all of its finer dimensions taken together. Not to be changed."""
+        parts = [grain for city in self.cities for grain in self.store.over(city, ref.measure, group, grains)]
+        return Merged.of(ref.kind, parts)
+
+    def _received(self, merged: Mapping[str, Merged], group: str | None, grains: range) -> int:
+        """The rows that count as received."""
+        coverage = self.program.coverage
+        if coverage is None:
+            return sum([one.rows for one in merged.values()])
+        for name, ref in self.program.measures.items():
+            if ref.measure == coverage.measure:
+                return merged[name].rows
+        return self._merged(coverage, group, grains).rows
 
     def _reduced(self, reduction: ReductionProgram, group: str | None, end: int) -> float | None:
         """A reduction's value: first per member, then over those that have enough samples."""
@@ -167,10 +174,9 @@ class Evaluator:
         for name in reduction.measures:
             ref = self.program.measures[name]
             for city, dims, series in self._series(ref, group):
-                merged = Merged()
-                if series.over(grains, merged):
+                if parts := series.over(grains):
                     found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
-                    found.setdefault(name, Merged()).merge(ref.kind, [merged])
+                    found.setdefault(name, Merged()).merge(ref.kind, parts)
         results = []
         for member in sorted(by_member):
             members = self.fleet.by_member.get((each, group or "", *member), NOBODY)
@@ -212,10 +218,9 @@ class Evaluator:
     def _state(self, value: float | None, base: float | None) -> str:
         if value is None:
             return NODATA
-        alert = self.program.indicator.alert
-        if alert is None:
+        pair = self._pair
+        if pair is None:
             return OK
-        pair = alert.for_city(self.city)
         if pair.raise_.met(value, base):
             return RAISED
         return OK if pair.clear.met(value, base) else WATCH

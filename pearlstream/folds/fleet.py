@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 
 from pearlstream.program import IndicatorProgram
 from pearlstream.registry import Registry
+
+_LENGTHS = 4
+"""How many lengths of time are remembered with what is owed in them: open windows are of any length."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,13 @@ class Members:
         first, last, cadences = self._all
         if not first <= start_ms < last:
             serving = (self.from_ms <= start_ms) & (self.until_ms > start_ms)
-            cadences = _counted(self.cadence_s[serving])
-        samples = sum(length_ms / (1000 * s) * count for s, count in cadences if s * 1000 <= length_ms)
-        return Owed(samples or None, sum(count for _, count in cadences))
+            return _owed(_counted(self.cadence_s[serving]), length_ms)
+        found = self._owed_by_all.get(length_ms)
+        if found is None:
+            if len(self._owed_by_all) >= _LENGTHS:
+                self._owed_by_all.clear()
+            found = self._owed_by_all[length_ms] = _owed(cadences, length_ms)
+        return found
 
     def total(self, name: str, start_ms: int) -> float | None:
         """The sum of a static field over the devices in service at `start_ms` that have it, None if none has."""
@@ -53,6 +61,11 @@ class Members:
         return _sum(values[(self.from_ms <= start_ms) & (self.until_ms > start_ms)])
 
     @cached_property
+    def _owed_by_all(self) -> dict[int, Owed]:
+        """What all of them owe, by length: settled windows of an indicator are all equally long."""
+        return {}
+
+    @cached_property
     def _totals(self) -> dict[str, float | None]:
         return {name: _sum(values) for name, values in self.units.items()}
 
@@ -62,6 +75,11 @@ class Members:
         if not len(self.from_ms):
             return 0, 0, []
         return int(self.from_ms.max()), int(self.until_ms.min()), _counted(self.cadence_s)
+
+
+def _owed(cadences: Sequence[tuple[float, int]], length_ms: int) -> Owed:
+    samples = sum(length_ms / (1000 * s) * count for s, count in cadences if s * 1000 <= length_ms)
+    return Owed(samples or None, sum(count for _, count in cadences))
 
 
 def _counted(cadence_s: NDArray[np.float64]) -> list[tuple[float, int]]:
@@ -91,40 +109,105 @@ class Fleet:
 EMPTY_FLEET = Fleet(NOBODY, {}, {})
 
 
-def fleet_of(program: IndicatorProgram, registry: Registry, cities: Sequence[str]) -> Fleet | None:
-    """The fleet of an indicator in these cities together, None unless every feed of it (or any, over all feeds) has a
-    device there."""
-    found = {feed: [_in(registry, feed, city) for city in cities] for feed in program.feeds}
-    present = {feed: some for feed, parts in found.items() if (some := [part for part in parts if part is not None])}
-    if not present or (len(present) < len(found) and not program.any_feed):
-        return None
-    counted = [part for feed in program.fleet for part in present.get(feed, [])]
-    if not counted:
-        return None
-    if program.among is not None:
-        counted = [part.filter(program.among.as_condition().polars()) for part in counted]
-    units = sorted({base.units for base in program.bases.values() if base.units})
-    shared = [name for name in counted[0].columns if all(name in part.columns for part in counted)]
-    counted = [part.select(shared).with_columns(pl.col(units).cast(pl.Float64)) for part in counted]
-    part = pl.concat(counted) if len(counted) > 1 else counted[0]
-    dims = [name for name in sorted(program.indicator.dims) if name in part.columns]
+class _Count(NamedTuple):
+    """What of a program decides whom it counts, and how: programs that agree in it share their fleets."""
+
+    feeds: tuple[str, ...]
+    any_feed: bool
+    fleet: tuple[str, ...]
+    among: str | None
+    units: tuple[str, ...]
+    dims: tuple[str, ...]
+    each: tuple[str, ...]
+
+    @classmethod
+    def of(cls, program: IndicatorProgram) -> _Count:
+        """How a program counts."""
+        return cls(
+            feeds=program.feeds,
+            any_feed=program.any_feed,
+            fleet=program.fleet,
+            among=program.among.text if program.among is not None else None,
+            units=tuple(sorted({base.units for base in program.bases.values() if base.units})),
+            dims=program.dims,
+            each=tuple(sorted({r.declared.each for r in program.reductions})),
+        )
+
+
+@dataclass
+class Fleets:
+    """The fleets of the indicators in one version of the registry, each made once."""
+
+    registry: Registry
+    _made: dict[tuple[_Count, tuple[str, ...]], Fleet | None] = field(default_factory=dict)
+
+    def of(self, program: IndicatorProgram, cities: Sequence[str]) -> Fleet | None:
+        """The fleet of an indicator in these cities together, None unless every feed of it (or any, over all feeds)
+        has a device there."""
+        key = (_Count.of(program), tuple(cities))
+        if key not in self._made:
+            part = self._counted(program, cities)
+            self._made[key] = None if part is None else _fleet(part, key[0])
+        return self._made[key]
+
+    def _counted(self, program: IndicatorProgram, cities: Sequence[str]) -> pl.DataFrame | None:
+        """The devices that count, with `_city`."""
+        found = {feed: [_in(self.registry, feed, city) for city in cities] for feed in program.feeds}
+        present = {feed: some for feed, all_ in found.items() if (some := [part for part in all_ if part is not None])}
+        if not present or (len(present) < len(found) and not program.any_feed):
+            return None
+        counted = [part for feed in program.fleet for part in present.get(feed, [])]
+        if not counted:
+            return None
+        if program.among is not None:
+            counted = [part.filter(program.among.as_condition().polars()) for part in counted]
+        shared = [name for name in counted[0].columns if all(name in part.columns for part in counted)]
+        units = pl.col(_Count.of(program).units).cast(pl.Float64)
+        return pl.concat([part.select(shared).with_columns(units) for part in counted])
+
+
+def _fleet(part: pl.DataFrame, count: _Count) -> Fleet:
+    part = part.with_columns(
+        pl.col("until_ms").fill_null(np.iinfo(np.int64).max), pl.col(count.units).fill_null(math.nan)
+    )
+    names = ("cadence_s", "from_ms", "until_ms", *count.units)
+    everybody = _members([part[name].to_numpy() for name in names], count)
+    dims = [name for name in count.dims if name in part.columns]
+    each_of = sorted(set(count.each) & set(part.columns))
+    if not dims and not each_of:
+        return Fleet(everybody, {"": everybody}, {})
     text = [pl.concat_str([pl.lit(f"{name}="), pl.col(name).cast(pl.String).fill_null("")]) for name in dims]
     part = part.with_columns((pl.concat_str(text, separator=",") if text else pl.lit("")).alias("_dims"))
-    by_dims = {str(key[0]): _members(own, units) for key, own in part.partition_by("_dims", as_dict=True).items()}
-    by_member: dict[tuple[str, str, str, str], Members] = {}
-    for each in {r.declared.each for r in program.reductions} & set(part.columns):
-        for (dim, city, member), own in part.partition_by("_dims", "_city", each, as_dict=True).items():
-            by_member[each, str(dim), str(city), str(member)] = _members(own, units)
-    return Fleet(_members(part, units), by_dims if dims else {"": _members(part, units)}, by_member)
+    by_dims = {"": everybody}
+    if dims:
+        by_dims = {dim: _members(own, count) for (dim,), own in _grouped(part, ["_dims"], names)}
+    by_member = {
+        (each, dim, city, member): _members(own, count)
+        for each in each_of
+        for (dim, city, member), own in _grouped(part, ["_dims", "_city", each], names)
+    }
+    return Fleet(everybody, by_dims, by_member)
+
+
+def _members(columns: Sequence[NDArray[Any]], count: _Count) -> Members:
+    cadence_s, from_ms, until_ms, *units = columns
+    return Members(cadence_s, from_ms, until_ms, dict(zip(count.units, units, strict=True)))
+
+
+def _grouped(
+    part: pl.DataFrame, keys: Sequence[str], names: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], list[NDArray[Any]]]]:
+    """The columns `names` of the rows that agree in `keys`, with what they agree in as text."""
+    if part.is_empty():
+        return
+    groups = part.group_by(*keys, maintain_order=True).agg(names)
+    ends = np.cumsum(groups[names[0]].list.len().to_numpy())[:-1]
+    cut = [np.split(groups[name].explode().to_numpy(), ends) for name in names]
+    for row, *columns in zip(groups.select(keys).rows(), *cut, strict=True):
+        yield tuple(map(str, row)), columns
 
 
 def _in(registry: Registry, feed: str, city: str) -> pl.DataFrame | None:
     """The devices of a feed in a city with the column `_city`, None if there are none."""
     part = registry.devices(feed, city)
     return part.with_columns(pl.lit(city).alias("_city")) if part is not None and len(part) else None
-
-
-def _members(part: pl.DataFrame, units: Sequence[str]) -> Members:
-    until = part["until_ms"].fill_null(np.iinfo(np.int64).max)
-    values = {name: part[name].fill_null(math.nan).to_numpy() for name in units}
-    return Members(part["cadence_s"].to_numpy(), part["from_ms"].to_numpy(), until.to_numpy(), values)

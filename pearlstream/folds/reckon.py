@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pearlstream.folds.evaluate import Evaluator, Row
-from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, fleet_of
-from pearlstream.folds.windows import Merged, Part, Store
+from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, Fleets
+from pearlstream.folds.windows import Merged, Part, Store, drop_until
 from pearlstream.panes import crossed, ends_touched, first_end_after, floor_to, settles
 from pearlstream.program import IndicatorProgram, MeasureRef, Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
@@ -84,8 +84,24 @@ class Reckoning:
     told: dict[Place, Told] = field(default_factory=dict)
     named: set[Place] = field(default_factory=set)
     """Places that some reading has named, where readings count elsewhere than they come from."""
-    fleets: dict[Place, Fleet] = field(default_factory=dict)
-    """Derived from the registry in force; made anew when that changes."""
+    evaluators: dict[Place, Evaluator] = field(default_factory=dict)
+    """One where somebody can be expected; derived from the registry in force and made anew when that changes."""
+
+
+class _Route(NamedTuple):
+    """Where partials of a measure go: the program, its number, and the measure as it knows it. `scope`: the id of the
+    group of cities that its rows are about, in capitals, or empty; `group`: its cities."""
+
+    number: int
+    program: IndicatorProgram
+    ref: MeasureRef
+    scope: str
+    group: frozenset[str]
+
+    @classmethod
+    def of(cls, number: int, program: IndicatorProgram, ref: MeasureRef) -> _Route:
+        """The way of one measure to one program."""
+        return cls(number, program, ref, program.indicator.scope.upper(), frozenset(program.group))
 
 
 class Reckoner:
@@ -99,11 +115,11 @@ class Reckoner:
         self.provisional = provisional
         self._mine = [(number, one) for number, one in enumerate(program.indicators) if one.indicator.stage == stage]
         self._offset_ms = {c.id: round(c.utc_offset_h * HOUR_MS) for c in program.catalogue.cities.values()}
-        self._routes: dict[tuple[str, str], list[tuple[int, MeasureRef]]] = {}
+        self._routes: dict[tuple[str, str], list[_Route]] = {}
         for number, one in self._mine:
             for ref in one.refs:
                 for feed in ref.feeds:
-                    self._routes.setdefault((feed, ref.measure), []).append((number, ref))
+                    self._routes.setdefault((feed, ref.measure), []).append(_Route.of(number, one, ref))
         self._measures = pa.array(sorted({measure for _, measure in self._routes}), pa.string())
 
     def start(self, cities: Sequence[str]) -> Reckoning:
@@ -116,19 +132,22 @@ class Reckoner:
         """Merge partials, a table of `PARTIAL_ARROW`; those of other stages are passed over."""
         table = table.filter(pc.is_in(table["measure"], value_set=self._measures))
         for (feed, measure, city, dims, pane, late), some in _by_pane(table):
-            for number, ref in self._routes.get((feed, measure), ()):
-                one = self.program.indicators[number]
-                if (late and not ref.late) or (one.group and city not in one.group):
-                    continue
-                place = Place(number, one.indicator.scope.upper() or city)
-                grain = floor_to(pane, one.hop_ms, self._cut(one, city))
-                state.stores[number].at(city, measure, dims, ref.kind).add(grain, some)
-                if one.elsewhere:
-                    state.named.add(place)
-                told = state.told.get(place)
-                if told is not None and grain + one.hop_ms < told.next_end:
-                    ends = ends_touched(grain, one.hop_ms, one.span_ms)
-                    told.doubted.update(end for end in ends if end in told.windows)
+            for route in self._routes.get((feed, measure), ()):
+                if not (late and not route.ref.late) and (not route.group or city in route.group):
+                    self._add(state, route, city, dims, pane, some)
+
+    def _add(self, state: Reckoning, route: _Route, city: str, dims: str, pane: int, some: Part) -> None:
+        """Merge what belongs to one pane, and doubt what has been said of it."""
+        one, ref = route.program, route.ref
+        grain = floor_to(pane, one.hop_ms, self._cut(one, city))
+        state.stores[route.number].at(city, ref.measure, dims, ref.kind).add(grain, some)
+        place = Place(route.number, route.scope or city)
+        if one.elsewhere:
+            state.named.add(place)
+        told = state.told.get(place)
+        if told is not None and grain + one.hop_ms < told.next_end:
+            ends = ends_touched(grain, one.hop_ms, one.span_ms)
+            told.doubted.update(end for end in ends if end in told.windows)
 
     def advance(self, state: Reckoning, clock: int, registry: str, sim: bool) -> list[WireRow]:
         """Let time go on to `clock`, which must be later than the state's, and say what there is to say.
@@ -158,10 +177,11 @@ class Reckoner:
 
     def _enlist(self, state: Reckoning, registry: Registry) -> None:
         """Note which places have a fleet, or may be named by readings from anywhere."""
-        state.fleets = {}
+        state.evaluators = {}
+        fleets = Fleets(registry)
         for place, cities in self._places(state):
             one = self.program.indicators[place.program]
-            fleet = fleet_of(one, registry, cities)
+            fleet = fleets.of(one, cities)
             if one.elsewhere:
                 if fleet is not None:
                     state.named.add(place)
@@ -169,7 +189,7 @@ class Reckoner:
                     fleet = EMPTY_FLEET
             if fleet is None:
                 continue
-            state.fleets[place] = fleet
+            state.evaluators[place] = self._evaluator(state, place, fleet)
             if place not in state.told:
                 state.told[place] = Told(first_end_after(state.clock, one.hop_ms, self._cut(one, cities[0])))
 
@@ -177,16 +197,15 @@ class Reckoner:
         rows: list[WireRow] = []
         clock = state.clock
         correct = crossed(before, clock, CORRECTION_MS)
-        for place, fleet in state.fleets.items():
+        for place, evaluator in state.evaluators.items():
             told = state.told[place]
             one = self.program.indicators[place.program]
             if correct and told.doubted:
-                rows += self._correct(state, place, fleet)
+                rows += self._correct(state, place, evaluator)
             due = settles(told.next_end, one.hold_ms, clock)
             show = self.provisional and crossed(before, clock, max(PROVISIONAL_MS, one.hop_ms // SHOWN_PER_HOP))
             if not due and not show:
                 continue
-            evaluator = self._evaluator(state, place, fleet)
             if due:
                 rows += self._settle(state, place, evaluator, before)
             if show and told.next_end - one.length_ms < clock:
@@ -244,10 +263,9 @@ class Reckoner:
                 rows.append(self._row(state, place, end, row, "settled", 0))
         return rows
 
-    def _correct(self, state: Reckoning, place: Place, fleet: Fleet) -> list[WireRow]:
+    def _correct(self, state: Reckoning, place: Place, evaluator: Evaluator) -> list[WireRow]:
         told = state.told[place]
         rows: list[WireRow] = []
-        evaluator = self._evaluator(state, place, fleet)
         for end in sorted(told.doubted):
             said = told.windows.get(end)
             if said is None:
@@ -272,8 +290,8 @@ class Reckoner:
         """Drop what no reading in time can touch any more."""
         for place, told in state.told.items():
             horizon = state.clock - LATENESS_MS - 2 * self.program.indicators[place.program].hop_ms
-            told.windows = {end: said for end, said in told.windows.items() if end > horizon}
-            told.before = {end: means for end, means in told.before.items() if end > horizon}
+            drop_until(told.windows, horizon)
+            drop_until(told.before, horizon)
         for one, store in zip(self.program.indicators, state.stores, strict=True):
             store.forget(state.clock - LATENESS_MS - one.span_ms - 3 * one.hop_ms)
 

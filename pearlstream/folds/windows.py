@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import takewhile
+from typing import Any, NamedTuple
 
 from pearlstream.measures import MeasureKind
 
@@ -41,6 +42,15 @@ class Merged:
                 counts[key] = counts.get(key, 0) + value
         else:
             self._put(kind, _REDUCE[kind](part.values))
+
+    @classmethod
+    def of(cls, kind: MeasureKind, parts: Sequence[Merged]) -> Merged:
+        """Stretches of time merged into one; a single one is that itself, so do not change what you get."""
+        if len(parts) == 1:
+            return parts[0]
+        total = cls()
+        total.merge(kind, parts)
+        return total
 
     def merge(self, kind: MeasureKind, others: Sequence[Merged]) -> None:
         """Merge other stretches of time."""
@@ -80,18 +90,14 @@ class Series:
             grain = self.grains[grain_ms] = Merged()
         grain.add(self.kind, part)
 
-    def over(self, starts: Iterable[int], total: Merged) -> bool:
-        """Merge the grains that start at `starts` into `total`; whether there are any."""
+    def over(self, starts: Iterable[int]) -> list[Merged]:
+        """The grains that start at `starts`, those that there are."""
         grains = self.grains
-        some = [grain for start in starts if (grain := grains.get(start)) is not None]
-        if some:
-            total.merge(self.kind, some)
-        return bool(some)
+        return [grain for start in starts if (grain := grains.get(start)) is not None]
 
     def forget(self, before_ms: int) -> None:
-        """Drop the grains that start before an instant."""
-        for start in [start for start in self.grains if start < before_ms]:
-            del self.grains[start]
+        """Drop the grains that start before an instant; one that was begun late goes when those begun before it do."""
+        drop_until(self.grains, before_ms - 1)
 
 
 @dataclass
@@ -117,12 +123,26 @@ class Store:
 
     def of(self, city: str, measure: str, group: str | None = None) -> Iterator[tuple[str, Series]]:
         """The series of a measure in a city with their dimensions: of all groups, or of one."""
-        groups = self.groups.get((city, measure), {})
-        if group is not None:
-            yield from groups.get(group, {}).items()
-            return
-        for some in groups.values():
+        for some in self._groups(city, measure, group):
             yield from some.items()
+
+    def over(self, city: str, measure: str, group: str | None, starts: Iterable[int]) -> list[Merged]:
+        """Of the same series, the grains that start at `starts`."""
+        return [
+            grain
+            for some in self._groups(city, measure, group)
+            for series in some.values()
+            for grain in series.over(starts)
+        ]
+
+    def _groups(self, city: str, measure: str, group: str | None) -> Iterable[dict[str, Series]]:
+        groups = self.groups.get((city, measure))
+        if groups is None:
+            return ()
+        if group is None:
+            return groups.values()
+        some = groups.get(group)
+        return () if some is None else (some,)
 
     def groups_of(self, city: str, measure: str) -> Iterator[tuple[str, Iterable[Series]]]:
         """The groups of a measure in a city, each with its series."""
@@ -149,3 +169,9 @@ class Store:
 def narrowed(dims: str, names: tuple[str, ...]) -> str:
     """The part of canonical dimensions that concerns `names`, canonical again."""
     return ",".join(pair for pair in dims.split(",") if pair.split("=", 1)[0] in names) if dims and names else ""
+
+
+def drop_until(kept: dict[int, Any], last: int) -> None:
+    """Drop entries up to `last` from the front of what grows in order of time: as much work as there is to drop."""
+    for at in list(takewhile(lambda at: at <= last, kept)):
+        del kept[at]

@@ -20,6 +20,8 @@ from producers.simulator.profiles import WeekTable
 from producers.simulator.reports import Reports
 
 Codes = npt.NDArray[np.int8]
+PURPOSES = ("next", "stay", "first stay", "first part")
+"""What is drawn for a change of a device."""
 _SQUARINGS = 30
 
 
@@ -28,8 +30,9 @@ class Machine:
 
     def __init__(self, fleet: Fleet, spec: States, words: tuple[str, ...], off: WeekTable | None, seed: int) -> None:
         self.words = words
-        self._fleet = fleet
+        self._device = (fleet.city << 32) + fleet.number
         self._key = key_of(seed, fleet.feed.id, spec.name, "states")
+        self._keys = {purpose: self._key ^ key_of(purpose) for purpose in PURPOSES}
         self._stays = {words.index(word): stay for word, stay in spec.stay.items()}
         self._next = {code: _Followers(stay, words) for code, stay in self._stays.items()}
         self._off = off
@@ -62,21 +65,23 @@ class Machine:
         self._changes[devices] += 1
         lot = self._lot("next", devices)
         before = self._code[devices]  # a copy: what changes below must not change a second time
-        for code in np.unique(before):
+        for code, followers in self._next.items():
             some = np.flatnonzero(before == code)
-            chosen = devices[some]
-            self._code[chosen] = self._next[int(code)].choose(code, lot[some], reports, chosen - reports.lo)
+            if some.size:
+                chosen = devices[some]
+                self._code[chosen] = followers.choose(code, lot[some], reports, chosen - reports.lo)
         self._until_ms[devices] += self._durations(devices, self._lot("stay", devices))
 
     def _lot(self, purpose: str, devices: Ints) -> Floats:
-        device = (self._fleet.city[devices] << 32) + self._fleet.number[devices]
-        return hashed(self._key ^ key_of(purpose), device, self._changes[devices])
+        return hashed(self._keys[purpose], self._device[devices], self._changes[devices])
 
     def _durations(self, devices: Ints, lot: Floats) -> Ints:
         lasting = np.zeros(len(devices), dtype=np.int64)
-        for code in np.unique(self._code[devices]):
-            some = self._code[devices] == code
-            lasting[some] = _whole_ms(_quantile(self._stays[int(code)], lot[some]))
+        now = self._code[devices]
+        for code, stay in self._stays.items():
+            some = now == code
+            if some.any():
+                lasting[some] = _whole_ms(_quantile(stay, lot[some]))
         return lasting
 
     def _begin(self, reports: Reports) -> None:
