@@ -207,11 +207,14 @@ class WorkerApp(faust.App):
         await self.health.stop()
 
     async def _nudge(self) -> None:
+        seen = 0
         while not self.should_stop:
             await asyncio.sleep(NUDGE_EVERY_S)
+            now = sum(stage.progress for stage in self.stages)
             if not self.recovering:
                 for stage in self.stages:
-                    await stage.nudge()
+                    await stage.nudge(others_move=now != seen)
+            seen = now
 
     async def _watch_topic_ids(self) -> None:
         """A topic that is made anew starts at 0 again: positions of the old one would swallow the new data."""

@@ -1,17 +1,20 @@
 """The Faust runner of a fold: carries the effects that `pearlstream.runner` asks for.
 
-One `Stage` per fold and worker, one `Lane` per source partition that this worker has. A batch comes from the
-agent, is folded in a thread, its outputs are sent, and folding goes on while they are acknowledged; snapshots
-and offsets follow in the order that the outbox allows. The first effect that fails ends the process.
+One `Stage` per fold and worker, one `Lane` per source partition that this worker has. Records come from the agent
+and wait; all that wait are folded as one batch in a thread, its outputs are sent, and folding goes on while they are
+acknowledged; snapshots and offsets follow in the order that the outbox allows. So a batch is as large as folding is
+slow: a stage that lags sees hundreds of records at once, which cost little more than a few. The first effect that
+fails ends the process.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError
@@ -30,6 +33,11 @@ log = get_logger(__name__)
 
 BATCH_RECORDS = 1000
 BATCH_WITHIN_S = 0.02
+WAITING_RECORDS = 4000
+WAITING_BYTES = 32 << 20
+"""What waits to be folded before no more is taken from the stream; what waits is folded as one batch."""
+PATIENCE = 7
+"""Looks at a silent partition before it is read again while others move: they share one reader, and may be ahead."""
 UNACKED_BYTES = 32 << 20
 """Bytes of outputs in flight before folding waits."""
 LOAD_TIMEOUT_S = 60.0
@@ -110,6 +118,9 @@ class Stage:
         self._acknowledged = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._batch = asyncio.Lock()
+        self._waiting: list[tuple[int, Record]] = []
+        self._changed = asyncio.Event()
+        """Something has come to wait, or there is room for more."""
 
     # --- records in ---------------------------------------------------------------------------------
 
@@ -118,10 +129,19 @@ class Stage:
 
         An exception that left it would acknowledge the messages it had in hand; so it ends the process.
         """
+        folding = asyncio.ensure_future(self._guarded(self._fold_waiting))
         try:
-            async for events in stream.noack_take(BATCH_RECORDS, within=BATCH_WITHIN_S):
-                if not self.stopping:
-                    await self.take([(event.message.partition, as_record(event.message)) for event in events])
+            await self._guarded(partial(self._read, stream))
+            await self._until(lambda: not self._waiting)
+            async with self._batch:
+                pass  # the last batch is done
+        finally:
+            folding.cancel()
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what the stage lives by; if it fails, the process ends."""
+        try:
+            await work()
         except asyncio.CancelledError:
             raise
         except PearlstreamError as error:
@@ -129,6 +149,37 @@ class Stage:
         except BaseException as error:
             log.exception("the stage broke", stage=self.fold.name)
             self._break(EXIT_IO, f"the stage {self.fold.name} broke: {error!r}")
+
+    async def _read(self, stream: Any) -> None:
+        """Let records wait, no more than there is room for."""
+        async for events in stream.noack_take(BATCH_RECORDS, within=BATCH_WITHIN_S):
+            await self._until(self._room)
+            if not self.stopping:
+                self._waiting += [(event.message.partition, as_record(event.message)) for event in events]
+                self._changed.set()
+
+    async def _fold_waiting(self) -> None:
+        """Fold what waits, all of it at once."""
+        while True:
+            await self._until(lambda: bool(self._waiting))
+            batch, self._waiting = self._waiting, []
+            self._changed.set()
+            if not self.stopping:
+                await self.take(batch)
+
+    def _room(self) -> bool:
+        size = sum(len(record.value or b"") for _, record in self._waiting)
+        return len(self._waiting) < WAITING_RECORDS and size < WAITING_BYTES
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _read_again(self, partition: int) -> None:
+        """What waits of a partition comes again, and is in the way till then."""
+        self._waiting = [one for one in self._waiting if one[0] != partition]
+        self._changed.set()
 
     def _break(self, code: int, message: str) -> None:
         self.broken = message
@@ -207,6 +258,7 @@ class Stage:
             log.warning("the log has a hole of its own", after=offset - 1, upto=found - 1, **where)
             lane.folding.jump(found)
         log.info("reading again", offset=lane.folding.expected, **where)
+        self._read_again(lane.partition)
         await self.host.reread(TP(self.source_topic, lane.partition), lane.folding.expected)
 
     # --- effects out --------------------------------------------------------------------------------
@@ -287,8 +339,9 @@ class Stage:
         missing = sorted(partitions - set(self.lanes))
         if missing:
             self.lanes |= await self._load(missing)
-        for lane in self.lanes.values():
+        for number, lane in self.lanes.items():
             lane.folding.resumed()
+            self._read_again(number)
         return {TP(self.source_topic, number): lane.folding.expected for number, lane in self.lanes.items()}
 
     async def _load(self, partitions: Sequence[int]) -> dict[int, Lane]:
@@ -306,23 +359,26 @@ class Stage:
         ends = {number: self.host.end_of(TP(self.source_topic, number)) for number in lanes}
         return {n: max(end - lanes[n].folding.expected, 0) for n, end in ends.items() if end is not None}
 
-    async def nudge(self) -> None:
+    async def nudge(self, *, others_move: bool = False) -> None:
         """Read again where nothing came since the last call although records wait.
 
         If nothing comes then either, the next time is twice as far away: reading again throws away what is under way,
-        and on a machine without CPU nothing would ever arrive.
+        and on a machine without CPU nothing would ever arrive. `others_move`: somebody behind the same reader gets
+        records, so that this partition's turn may come; then it is looked at more often before it is read again.
         """
         for number, lag in self.lags().items():
             lane = self.lanes.get(number)
             if lane is None or self.stopping:
                 continue
             expected = lane.folding.expected
-            lane.silent = lane.silent + 1 if lag and not self.busy and expected == lane.nudged else 0
-            if lane.silent and lane.silent & (lane.silent + 1) == 0:  # 1, 3, 7, 15, ...
+            still = lag and not self.busy and not self._waiting and expected == lane.nudged
+            lane.silent = lane.silent + 1 if still else 0
+            if lane.silent >= (PATIENCE if others_move else 1) and lane.silent & (lane.silent + 1) == 0:  # 1, 3, 7, ...
                 where = {"stage": self.fold.name, "partition": number}
                 log.warning("nothing comes although records wait; reading again", offset=expected, lag=lag, **where)
                 self.counts.seeks += 1
                 lane.folding.resumed()
+                self._read_again(number)
                 await self.host.reread(TP(self.source_topic, number), expected)
             lane.nudged = expected
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -69,6 +70,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if holds():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came to that")
+
+
 @pytest.fixture
 async def host() -> FakeHost:
     """The worker around the stage; failures in callbacks are what `die` raises, and expected."""
@@ -100,6 +109,7 @@ class Events:
     async def noack_take(self, count: int, within: float) -> Any:
         for records in self.batches:
             yield [Event(partition, record) for partition, record in records]
+            await settle()  # as between two reads
         if self.error is not None:
             raise self.error
 
@@ -127,6 +137,51 @@ async def test_a_snapshot_follows_its_outputs_and_the_commit_follows_the_snapsho
     assert host.headers[4]["applied"] == "2"
     await host.answer("t.state.admit")
     assert host.done[5:] == [("safe", 3)]
+
+
+class Slow(Counting):
+    """A fold that waits, when it is first called, until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.batches: list[list[int]] = []
+
+    def apply(self, state: Any, records: Sequence[Record]) -> Any:
+        self.batches.append([record.offset for record in records])
+        assert self.go.wait(10)
+        return super().apply(state, records)
+
+
+async def test_what_comes_while_a_batch_is_folded_is_the_next_batch(host: FakeHost) -> None:
+    fold = Slow()
+    stage = make_stage(host, fold)
+    run = asyncio.ensure_future(stage.run(Events([batch(b"a", start=at) for at in range(20)])))
+    await until(lambda: len(stage._waiting) == 19)
+    fold.go.set()
+    await run
+    assert fold.batches == [[0], list(range(1, 20))]
+
+
+async def test_no_more_is_read_than_may_wait(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams.stage, "WAITING_BYTES", 10)
+    fold = Slow()
+    stage = make_stage(host, fold)
+    events = Events([batch(b"abcd", start=at) for at in range(20)])
+    run = asyncio.ensure_future(stage.run(events))
+    await until(lambda: len(stage._waiting) == 3)
+    await settle()
+    assert [len(record.value or b"") for _, record in stage._waiting] == [4, 4, 4]
+    fold.go.set()
+    await run
+    assert [offset for offsets in fold.batches for offset in offsets] == list(range(20))
+
+
+async def test_what_waits_of_a_partition_that_is_read_again_is_dropped(host: FakeHost) -> None:
+    stage = make_stage(host)
+    stage._waiting = [(0, frame(5, b"x")), (1, frame(3, b"y"))]
+    await stage.positions({0})
+    assert [partition for partition, _ in stage._waiting] == [1]
 
 
 async def test_records_of_a_partition_that_is_not_ours_are_left_alone(host: FakeHost) -> None:
@@ -259,6 +314,17 @@ async def test_reading_again_is_tried_ever_more_seldom_until_something_comes(hos
     await stage.nudge()
     await stage.nudge()
     assert host.done.count(("reread", 2)) == 1
+
+
+async def test_while_others_move_a_silent_partition_is_given_more_time(host: FakeHost) -> None:
+    stage = make_stage(host)
+    await stage.take(batch(b"a"))
+    host.ends[0] = 9
+    looks = []
+    for _ in range(16):
+        await stage.nudge(others_move=True)
+        looks.append(host.done.count(("reread", 1)))
+    assert [number for number in range(1, 16) if looks[number] > looks[number - 1]] == [7, 15]
 
 
 async def test_a_partition_that_stays_goes_on_from_memory(host: FakeHost) -> None:
