@@ -111,4 +111,8 @@ def known_jurisdiction(code: str) -> bool:
     """Whether there is a calendar of that name (ISO 3166, for instance CN, HK, MO)."""
     import holidays
 
-    return code in holidays.list_supported_countries()
+    try:
+        holidays.country_holidays(code)  # loads this one; the list of all of them would load all of them
+    except NotImplementedError:
+        return False
+    return True
