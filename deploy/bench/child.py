@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from deploy.bench import pure
+from deploy.bench import placed, pure
 from deploy.bench.load import Load
 from pearlstream.catalogue import load_catalogue
 from pearlstream.settings import load_settings
@@ -17,7 +17,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     """The figure of a case `{stage, name, runs, load}`."""
     load = Load(**{**case["load"], "feeds": tuple(case["load"]["feeds"])})
     catalogue = load_catalogue(load_settings().catalogue.overlays)
-    figure = pure.measure(case["stage"], load, case["runs"], catalogue)
+    where = placed if case["stage"] in placed.STAGES else pure
+    figure = where.measure(case["stage"], load, case["runs"], catalogue)
     about = {"encoding": load.encoding, "frame_rows": load.frame_rows, "feeds": list(load.feeds)}
     about |= {"readings": load.readings, "devices": load.devices, "cities": load.cities}
     return {**about, **figure.as_json(), "stage": case["name"]}

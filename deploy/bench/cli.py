@@ -18,6 +18,8 @@ CASES = {
     "admit": ("admit", "arrow"),
     "admit-json": ("admit", "json"),
     "indicate": ("indicate", "arrow"),
+    "worker": ("worker", "arrow"),
+    "worker-json": ("worker", "json"),
 }
 """Stages by name: what is measured, and in which encoding."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
-from deploy.bench import pure
+from deploy.bench import placed, pure
 from deploy.bench.cli import CASES, bench
 from deploy.bench.figures import Counted, Figure, Run
-from deploy.bench.load import Load, Sent, make
+from deploy.bench.load import Encoding, Load, Sent, make
 from pearlstream.catalogue import load_catalogue
 from pearlstream.fold import InProcess, Record
 from pearlstream.folds.admit import Admit
@@ -52,6 +53,17 @@ def test_a_stage_measured_on_a_small_load_counts(stage: str) -> None:
     assert figure.as_json()["readings_per_s"] > 0
 
 
+@pytest.mark.parametrize("encoding", ["arrow", "json"])
+def test_a_worker_in_its_place_writes_each_reading_once(encoding: Encoding) -> None:
+    figure = placed.measure("worker", replace(SMALL, encoding=encoding, partitions=6), 1, CATALOGUE)
+    assert [one for one in figure.counted if not one.exact] == []
+    assert figure.exact
+    (run,) = figure.runs
+    assert run.readings == SMALL.readings
+    assert run.cpu_s["worker"] > 0
+    assert figure.peak_rss_mb > 50
+
+
 def test_a_reading_that_is_lost_or_doubled_is_a_figure_that_does_not_count() -> None:
     made = make(SMALL, CATALOGUE)
     book = RegistryBook(CATALOGUE.feeds)
@@ -79,7 +91,7 @@ def test_the_figure_is_the_median_of_its_runs_and_adds_up_processes() -> None:
 
 
 def test_every_stage_of_the_command_can_be_measured() -> None:
-    assert {stage for stage, _ in CASES.values()} == {*pure.STAGES}
+    assert {stage for stage, _ in CASES.values()} == {*pure.STAGES, *placed.STAGES}
 
 
 def test_an_unknown_feed_is_a_wrong_call() -> None:
