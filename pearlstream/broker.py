@@ -42,6 +42,18 @@ def client_options(kafka: Kafka, client: str = "pearlstream") -> dict[str, Any]:
     return {"bootstrap_servers": servers, "client_id": client}
 
 
+def reader_options(kafka: Kafka, client: str) -> dict[str, Any]:
+    """What every kafka-python consumer is made with, besides its limits: it begins at the first record, and whether and
+    when offsets are committed is ours to say. Raises SettingsError if no broker is named."""
+    return {
+        **client_options(kafka, client),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "allow_auto_create_topics": False,
+        "fetch_max_wait_ms": 50,
+    }
+
+
 @contextmanager
 def admin_client(kafka: Kafka, *, patience_s: float = START_TIMEOUT_S) -> Iterator[Any]:
     """A kafka-python admin client, closed afterwards. Raises ServiceError if no broker answers for so long."""
@@ -171,12 +183,8 @@ class PartitionReader:
         self._at = TopicPartition(topic_name(kafka.prefix, role), partition)
         with reaching(kafka):
             self._consumer = KafkaConsumer(
-                **client_options(kafka, "pearlstream-reader"),
+                **reader_options(kafka, "pearlstream-reader"),
                 group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=50,
                 max_partition_fetch_bytes=ROLES[role].max_message_bytes + (1 << 20),
             )
             self._consumer.assign([self._at])

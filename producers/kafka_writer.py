@@ -62,9 +62,10 @@ class KafkaWriter:
         key = city.encode()
         self._send("readings", key, value, headers, expected_partition(key, self.kafka.partitions))
 
-    def send_record(self, key: bytes | None, value: bytes, headers: Headers) -> None:
-        """Send a record of whatever kind to `readings`, to the partition that its key belongs to (without one: 0)."""
-        partition = expected_partition(key, self.kafka.partitions) if key is not None else 0
+    def send_record(self, key: bytes | None, value: bytes, headers: Headers, partition: int | None = None) -> None:
+        """Send a record of whatever kind to `readings`: to a partition, or to that of its key (without one: 0)."""
+        if partition is None:
+            partition = expected_partition(key, self.kafka.partitions) if key is not None else 0
         self._send("readings", key, value, headers, partition)
 
     def send_tick(self, tick: Tick) -> None:

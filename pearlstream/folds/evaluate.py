@@ -96,7 +96,10 @@ class Evaluator:
         owed = members.owed(start, self.elapsed_ms)
         grains = range(start, start + program.length_ms, program.hop_ms)
         merged = {name: self._merged(ref, group, grains) for name, ref in program.measures.items()}
-        received = self._received(merged, group, grains)
+        if program.coverage is not None:
+            received = self._merged(program.coverage, group, grains).rows
+        else:
+            received = sum([one.rows for one in merged.values()])
         values = self._given(owed, whole=group is None)
         for name, count, ref in program.named:
             one = merged[name]
@@ -155,16 +158,6 @@ class Evaluator:
         """A measure over a stretch of time, all of its finer dimensions taken together. Not to be changed."""
         parts = [grain for city in self.cities for grain in self.store.over(city, ref.measure, group, grains)]
         return Merged.of(ref.kind, parts)
-
-    def _received(self, merged: Mapping[str, Merged], group: str | None, grains: range) -> int:
-        """The rows that count as received."""
-        coverage = self.program.coverage
-        if coverage is None:
-            return sum([one.rows for one in merged.values()])
-        for name, ref in self.program.measures.items():
-            if ref.measure == coverage.measure:
-                return merged[name].rows
-        return self._merged(coverage, group, grains).rows
 
     def _reduced(self, reduction: ReductionProgram, group: str | None, end: int) -> float | None:
         """A reduction's value: first per member, then over those that have enough samples."""

@@ -20,7 +20,9 @@ from pearlstream.frame import JSON, encode_json_columns, frame_headers
 from pearlstream.frame.schema import layout_of
 
 FRAME_BYTES = 900_000
-"""A frame is cut in two above this."""
+"""A frame is cut in two above this. Of a single message that is larger, so much goes on: the broker takes no more."""
+KEY_BYTES = 256
+"""So much of a key goes on that names no city."""
 _NESTED = frozenset({list, dict})
 
 
@@ -33,12 +35,13 @@ class Message(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A record for `readings`. `rows`: messages in it."""
+    """A record for `readings`. `rows`: messages in it; `alone`: one that could spoil a frame, for `admit` to judge."""
 
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     rows: int
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,18 +106,21 @@ class Framer:
         yield Frame(city.encode(), value, headers, len(members))
 
     def _alone(self, message: Message, feed: Feed | None, city: str, sent_ms: int | None) -> Frame:
-        """A message as it came; `admit` says what is wrong with it."""
+        """A message as it came, as far as a record has room for it; `admit` says what is wrong with it."""
         headers = [("content-type", JSON.encode()), ("gateway", self._gateway.encode())]
         if feed is not None:
             headers.append(("schema", feed.schema.encode()))
         if sent_ms is not None:
             headers.append(("sent-ms", b"%d" % sent_ms))
         key = city.encode() if city in self._cities else message.key
-        return Frame(key, message.value or b"", tuple(headers), 1)
+        key = key[:KEY_BYTES] if key is not None else None
+        return Frame(key, (message.value or b"")[:FRAME_BYTES], tuple(headers), 1, alone=True)
 
 
 def _body(value: bytes | None) -> dict[str, Any] | None:
-    """The body of a message, None if it is no JSON object."""
+    """The body of a message, None if it is no JSON object or too large for a frame."""
+    if value is not None and len(value) > FRAME_BYTES:
+        return None
     try:
         body = orjson.loads(value or b"")
     except orjson.JSONDecodeError:

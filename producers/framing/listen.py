@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from pearlstream.broker import admin_client, client_options, ensure_topics, reaching
+from pearlstream.broker import admin_client, ensure_topics, reaching, reader_options
 from pearlstream.catalogue import Catalogue
 from pearlstream.errors import ServiceError, SettingsError
 from pearlstream.settings import Kafka, Settings
@@ -54,12 +54,8 @@ class SourceTopic:
         self._servers, self._topic, self._at = servers, topic, TopicPartition
         with reaching(servers):
             self._consumer = KafkaConsumer(
-                **client_options(servers, "pearlstream-listen"),
+                **reader_options(servers, "pearlstream-listen"),
                 group_id=group,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                allow_auto_create_topics=False,
-                fetch_max_wait_ms=50,
                 max_poll_records=POLL_RECORDS,
             )
             partitions = self._consumer.partitions_for_topic(topic)
@@ -154,7 +150,7 @@ def _send(batch: Batch, source: SourceTopic, writer: KafkaWriter, framer: Framer
     source.commit(batch.upto)
     heard.messages += len(batch.messages)
     heard.frames += len(frames)
-    heard.alone += sum(frame.rows == 1 for frame in frames)
+    heard.alone += sum(frame.alone for frame in frames)
 
 
 def source_of(settings: Settings, bootstrap: str | None) -> Kafka:

@@ -20,8 +20,6 @@ from producers.simulator.profiles import WeekTable
 from producers.simulator.reports import Reports
 
 Codes = npt.NDArray[np.int8]
-PURPOSES = ("next", "stay", "first stay", "first part")
-"""What is drawn for a change of a device."""
 _SQUARINGS = 30
 
 
@@ -32,7 +30,6 @@ class Machine:
         self.words = words
         self._device = (fleet.city << 32) + fleet.number
         self._key = key_of(seed, fleet.feed.id, spec.name, "states")
-        self._keys = {purpose: self._key ^ key_of(purpose) for purpose in PURPOSES}
         self._stays = {words.index(word): stay for word, stay in spec.stay.items()}
         self._next = {code: _Followers(stay, words) for code, stay in self._stays.items()}
         self._off = off
@@ -73,7 +70,7 @@ class Machine:
         self._until_ms[devices] += self._durations(devices, self._lot("stay", devices))
 
     def _lot(self, purpose: str, devices: Ints) -> Floats:
-        return hashed(self._keys[purpose], self._device[devices], self._changes[devices])
+        return hashed(self._key ^ key_of(purpose), self._device[devices], self._changes[devices])
 
     def _durations(self, devices: Ints, lot: Floats) -> Ints:
         lasting = np.zeros(len(devices), dtype=np.int64)

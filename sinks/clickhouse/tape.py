@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pearlstream.broker import client_options, reaching
+from pearlstream.broker import reaching, reader_options
 from pearlstream.fold import Record
 from pearlstream.settings import Kafka
 from pearlstream.topics import topic_name
@@ -85,12 +85,8 @@ class KafkaTape:
         from kafka import KafkaConsumer  # slow to import
 
         return KafkaConsumer(
-            **client_options(self._kafka, "pearlstream-sink"),
+            **reader_options(self._kafka, "pearlstream-sink"),
             group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            allow_auto_create_topics=False,
-            fetch_max_wait_ms=50,
             fetch_max_bytes=FETCH_BYTES,
             max_partition_fetch_bytes=PARTITION_BYTES,
             max_poll_records=POLL_RECORDS,

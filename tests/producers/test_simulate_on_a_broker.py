@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import threading
 from pathlib import Path
@@ -25,17 +24,6 @@ from producers.simulator.cli import simulate
 from producers.simulator.plan import make_plan
 from producers.simulator.run import log_steps
 from producers.simulator.run import simulate as steps_of
-
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def settings(embedded_broker: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with a prefix that nobody else has, in the environment too."""
-    prefix = f"sim{next(_numbers)}."
-    monkeypatch.setenv("PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS", embedded_broker)
-    monkeypatch.setenv("PEARLSTREAM_KAFKA__PREFIX", prefix)
-    return Settings(kafka=Kafka(bootstrap_servers=embedded_broker, prefix=prefix))
 
 
 def read(kafka: Kafka, role: str, partition: int = 0) -> list[Record]:

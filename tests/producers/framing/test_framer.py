@@ -15,6 +15,7 @@ from pearlstream.position import Source
 from pearlstream.program import compile_catalogue
 from pearlstream.registry import EMPTY_VERSION, RegistryBook
 from producers.framing.framer import Envelope, Frame, Framer, Message
+from producers.kafka_writer import MAX_RECORD_BYTES
 
 CATALOGUE = load_catalogue()
 FEED, CITY, T0 = "traffic.flow", "440300", 1_780_002_000_000
@@ -82,13 +83,18 @@ BAD = {
     "no key": (message(reading(), key=None), "key_missing"),
     "nested": (message(reading(flow_vpm={"a": [[[1]]]})), "json_too_deep"),
     "text for a number": (message(reading(flow_vpm="12,5")), "wrong_type"),
+    "larger than a record": (message(reading(note="x" * 2_000_000)), "json_malformed"),
+    "a key larger than a record": (message(reading(), key=b"k" * 2_000_000), "unknown_city"),
 }
 
 
 @pytest.mark.parametrize(("bad", "reason"), BAD.values(), ids=BAD)
 def test_a_bad_message_is_set_aside_alone_and_its_neighbours_are_kept(bad: Message, reason: str) -> None:
     good = [message(reading(seq)) for seq in range(6)]
-    outputs = admitted(framer(feed=FEED).frames([*good[:3], bad, *good[3:]]))
+    frames = framer(feed=FEED).frames([*good[:3], bad, *good[3:]])
+    assert all(len(frame.key or b"") + len(frame.value) < MAX_RECORD_BYTES for frame in frames)
+    assert [frame.alone for frame in frames].count(True) == 1
+    outputs = admitted(frames)
     assert total(outputs, "accepted") == 6
     assert reasons(outputs) == [reason]
 

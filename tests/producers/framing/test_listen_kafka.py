@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import subprocess
@@ -31,16 +30,6 @@ from producers.framing.framer import Envelope, Framer
 CATALOGUE = load_catalogue()
 T0 = 1_780_002_000_000
 CITIES = ("440300", "440100", "810000")
-_numbers = itertools.count()
-
-
-@pytest.fixture
-def settings(embedded_broker: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with a prefix that nobody else has, in the environment too."""
-    prefix = f"listen{next(_numbers)}."
-    monkeypatch.setenv("PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS", embedded_broker)
-    monkeypatch.setenv("PEARLSTREAM_KAFKA__PREFIX", prefix)
-    return Settings(kafka=Kafka(bootstrap_servers=embedded_broker, prefix=prefix))
 
 
 @pytest.fixture
