@@ -17,6 +17,7 @@ from pearlstream.catalogue.bases import HOUR_MS, HOURS, Ordinary, hour_of_week
 from pearlstream.catalogue.indicator import Base, Indicator
 from pearlstream.program import IndicatorProgram, compile_catalogue
 from pearlstream.registry import Registry
+from pearlstream.rows import Rows
 
 WEEK_MS = HOURS * HOUR_MS
 LATEST_WEEKS = 4
@@ -93,7 +94,7 @@ def units_in(registry: Registry, programs: Mapping[str, IndicatorProgram], wante
             found = [registry.devices(feed, one) for feed in program.fleet for one in cities]
             parts = [part for part in found if part is not None]
             if program.among is not None:
-                parts = [part.filter(program.among.as_condition().polars()) for part in parts]
+                parts = [part.filter(program.among.holds(Rows(part))) for part in parts]
             column = pl.lit(1.0) if per == "device" else pl.col(per).cast(pl.Float64)
             spans = [part.select("from_ms", "until_ms", column.alias("units")) for part in parts]
             fleets[id_, city] = (pl.concat(spans) if spans else pl.DataFrame(), per)

@@ -1,16 +1,17 @@
-"""Nodes: the pieces that terms are compiled from, each with its Polars and its ClickHouse form side by side."""
+"""Nodes: the pieces that terms are compiled from, each with its NumPy and its ClickHouse form side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import polars as pl
+import numpy as np
 
-LIMIT = 2.0**53
-"""Fields and literals beyond this are unknown (fields) or refused (literals): integers up to it are exact."""
+from pearlstream.rows import LIMIT as LIMIT
+from pearlstream.rows import Floats, Rows, Words
+
 MIN_DIVISOR = 1e-9
 """A divisor nearer to zero than this counts as zero: the quotient is null."""
 
@@ -38,27 +39,64 @@ class Leaf(NamedTuple):
     name: str
     kind: ColumnType
 
-    @property
-    def prepared(self) -> str:
-        """Name of the column that `prepared_columns` makes of it."""
-        return f"__{self.kind}_{self.name}"
+
+OnRows = Callable[[Rows], Any]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One compiled expression in both engines. `bound` is the greatest absolute value that it can take."""
+    """One compiled expression in both engines.
+
+    `make` computes it over rows. Number: Float64, NaN where it is null (no other number is NaN, and NaN spreads as
+    null does). Condition: where it holds; `deny` computes where it does not, and where neither is true it is null.
+    Text: `Words`, or one text for all rows. A constant may be one value in place of an array. `sql` is ClickHouse's
+    form and the node's identity: nodes of the same text are computed once for the same rows. `bound` is the greatest
+    absolute value that it can take.
+    """
 
     kind: Kind
-    polars: pl.Expr
+    make: OnRows
     sql: str
     bound: float = 1.0
     leaves: frozenset[Leaf] = frozenset()
     guards: int = 0
+    deny: OnRows | None = None
+    _denied: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_denied", f"NOT {self.sql}")
+
+    def on(self, rows: Rows) -> Any:
+        """The number, where the condition holds, or the text."""
+        found = rows.computed.get(self.sql)
+        if found is None:
+            found = rows.computed[self.sql] = self.make(rows)
+        return found
+
+    def fails_on(self, rows: Rows) -> Any:
+        """Where a condition does not hold, known for certain."""
+        found = rows.computed.get(self._denied)
+        if found is None:
+            assert self.deny is not None
+            found = rows.computed[self._denied] = self.deny(rows)
+        return found
 
 
 def literal(value: float) -> Node:
     """A number that stands in the text."""
-    return Node(Kind.NUMBER, pl.lit(value, dtype=pl.Float64), sql_number(value), abs(value))
+    number = np.float64(value)
+    return Node(Kind.NUMBER, lambda _: number, sql_number(value), abs(value))
+
+
+def truth(value: bool) -> Node:
+    """`true` or `false` that stands in the text."""
+    yes, no = np.bool_(value), np.bool_(not value)
+    return Node(Kind.CONDITION, lambda _: yes, "true" if value else "false", deny=lambda _: no)
+
+
+def text(value: str) -> Node:
+    """A text that stands in the text."""
+    return Node(Kind.TEXT, lambda _: value, sql_text(value))
 
 
 def sql_number(value: float) -> str:
@@ -71,59 +109,66 @@ def sql_text(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def column_node(leaf: Leaf, prepared: bool = False) -> Node:
-    """A column as number (also if its type is ANY), condition or text; from its prepared column if asked."""
+def column_node(leaf: Leaf) -> Node:
+    """A column as number (also if its type is ANY), condition or text."""
     name, kind = leaf
-    raw, sql, leaves = pl.col(name), f"`{name}`", frozenset({leaf})
+    sql, leaves = f"`{name}`", frozenset({leaf})
     if kind is ColumnType.TEXT:
-        # Enum and Categorical become text first: ClickHouse refuses to compare an Enum with a foreign value.
-        node = Node(Kind.TEXT, raw.cast(pl.String), f"toString({sql})", leaves=leaves)
-    elif kind is ColumnType.BOOLEAN:
-        node = Node(Kind.CONDITION, raw.cast(pl.Float64) != 0.0, f"(toFloat64({sql}) != 0.0)", leaves=leaves)
-    else:
-        value, sql = raw.cast(pl.Float64), f"toFloat64({sql})"
-        expr = pl.when(value.abs() <= LIMIT).then(value)
-        node = Node(Kind.NUMBER, expr, f"if(abs({sql}) <= {LIMIT!r}, {sql}, NULL)", LIMIT, leaves)
-    return replace(node, polars=pl.col(leaf.prepared)) if prepared else node
-
-
-def prepared_columns(nodes: Iterable[Node]) -> list[pl.Expr]:
-    """The prepared columns that some nodes read, each made once, with their names."""
-    leaves = frozenset[Leaf]().union(*(node.leaves for node in nodes))
-    return [ZEROS.alias(PREPARED_ZEROS), *(column_node(leaf).polars.alias(leaf.prepared) for leaf in sorted(leaves))]
+        return Node(Kind.TEXT, lambda rows: rows.words(name), f"toString({sql})", leaves=leaves)
+    sql = f"toFloat64({sql})"
+    if kind is ColumnType.BOOLEAN:
+        condition = Node(Kind.CONDITION, lambda rows: rows.truths(name)[0], f"({sql} != 0.0)", leaves=leaves)
+        return replace(condition, deny=lambda rows: rows.truths(name)[1])
+    usable = f"if(abs({sql}) <= {LIMIT!r}, {sql}, NULL)"
+    return Node(Kind.NUMBER, lambda rows: rows.numbers(name), usable, LIMIT, leaves)
 
 
 def to_number(node: Node) -> Node:
     """A condition as 1 or 0; a number as it is."""
     if node.kind is Kind.NUMBER:
         return node
-    return merged(Kind.NUMBER, node.polars.cast(pl.Float64), f"toFloat64({node.sql})", 1.0, node)
+
+    def make(rows: Rows) -> Floats:
+        return np.where(node.on(rows), 1.0, np.where(node.fails_on(rows), 0.0, np.nan))
+
+    return merged(Kind.NUMBER, make, f"toFloat64({node.sql})", 1.0, node)
+
+
+def _null(node: Node, rows: Rows) -> Any:
+    if node.kind is Kind.NUMBER:
+        return np.isnan(node.on(rows))
+    if node.kind is Kind.CONDITION:
+        return np.logical_not(np.logical_or(node.on(rows), node.fails_on(rows)))
+    words: Words | str = node.on(rows)
+    return np.zeros(len(rows), bool) if isinstance(words, str) else ~words.known
 
 
 def is_null(node: Node, *, negate: bool) -> Node:
     """The condition that a value is unknown (or, negated, known); never unknown itself."""
-    expr = node.polars.is_not_null() if negate else node.polars.is_null()
-    return merged(Kind.CONDITION, expr, f"({node.sql} IS {'NOT ' if negate else ''}NULL)", 1.0, node)
+    null = merged(Kind.CONDITION, lambda rows: _null(node, rows), f"({node.sql} IS NULL)", 1.0, node)
+    null = replace(null, deny=lambda rows: np.logical_not(null.on(rows)))
+    if not negate:
+        return null
+    known = merged(Kind.CONDITION, null.fails_on, f"({node.sql} IS NOT NULL)", 1.0, node)
+    return replace(known, deny=null.on)
 
 
-def merged(kind: Kind, polars: pl.Expr, sql: str, bound: float, *parts: Node) -> Node:
+def merged(kind: Kind, make: OnRows, sql: str, bound: float, *parts: Node, deny: OnRows | None = None) -> Node:
     """A node made from others."""
     leaves = frozenset[Leaf]().union(*(part.leaves for part in parts))
-    return Node(kind, polars, sql, bound, leaves, max((part.guards for part in parts), default=0))
+    return Node(kind, make, sql, bound, leaves, max((part.guards for part in parts), default=0), deny)
 
 
-def guarded(node: Node, keep: pl.Expr, sql_keep: str) -> Node:
-    """`node` where the condition holds, else null."""
-    polars, sql = pl.when(keep).then(node.polars), f"if({sql_keep}, {node.sql}, NULL)"
-    return replace(node, polars=polars, sql=sql, guards=node.guards + 1)
+def guarded(node: Node, keep: Callable[[Any], Any], sql_keep: str) -> Node:
+    """A number where `keep` says so of it, else null."""
+
+    def make(rows: Rows) -> Floats:
+        values = node.on(rows)
+        return np.where(keep(values), values, np.nan)
+
+    return replace(node, make=make, sql=f"if({sql_keep}, {node.sql}, NULL)", guards=node.guards + 1)
 
 
-ZEROS = pl.int_range(pl.len()).cast(pl.Float64) * 0.0
-"""A column of zeros as long as the frame; added to every divisor.
-
-Polars divides a column by a single value as `x * (1 / value)`, which differs in the last bit in half of the
-rows. Single values are not only literals (refused as divisors) but also columns made from one
-(`with_columns(pl.lit(60.0))`), and a `CASE` whose condition happens to hold in all rows of this batch: the
-result would depend on how the rows were batched.
-"""
-PREPARED_ZEROS = "__zeros"
+def everywhere(values: Any, rows: Rows) -> Any:
+    """An array as long as the rows, also of a constant."""
+    return values if getattr(values, "ndim", 0) else np.full(len(rows), values)

@@ -45,17 +45,19 @@ class MeasureKind(StrEnum):
     MAP = "map"
 
 
-def dims_text(columns: Mapping[str, str]) -> pl.Expr:
-    """Canonical text `k=v,k=v` sorted by k, of dimensions held in text columns without null (name to column)."""
-    if not columns:
-        return pl.lit("")
+def dims_texts(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Canonical text `k=v,k=v`, sorted by k, of each row of dimensions in columns of text."""
     pairs = []
-    for name in sorted(columns):
-        value = pl.col(columns[name])
-        for raw, code in ESCAPES:
-            value = value.str.replace_all(raw, code, literal=True)
-        pairs.append(pl.lit(f"{name}=") + value)
-    return pl.concat_str(pairs, separator=",")
+    for name, values in sorted(columns.items()):
+        escaped = {value: f"{name}={_escaped(value)}" for value in set(values)}
+        pairs.append([escaped[value] for value in values])
+    return [",".join(row) for row in zip(*pairs, strict=True)]
+
+
+def _escaped(value: str) -> str:
+    for raw, code in ESCAPES:
+        value = value.replace(raw, code)
+    return value
 
 
 def parse_dims(dims: str) -> dict[str, str]:

@@ -1,17 +1,17 @@
-"""Terms: one formula over the fields of a reading, computed alike by Polars and by ClickHouse.
+"""Terms: one formula over the fields of a reading, computed alike by NumPy and by ClickHouse.
 
 A term is SQL text from a short whitelist: columns, numbers, `+ - *`, division by something that has a column
 in it, comparison, `AND OR NOT`, `IS [NOT] NULL`, `IN`, `CASE WHEN`, `floor abs sqrt greatest least`; text only
 as a column compared with `=`, `<>`, `IN`. Each rule of the whitelist builds both engines' expression in one
-place, from the parsed tree (never from Polars' own SQL reader), so that they can be compared line by line.
+place, from the parsed tree, so that they can be compared line by line.
 
 Why the two agree to the last bit:
 
 - Every number is a finite Float64. A field that is null, NaN, infinite or beyond +-2^53 is null; the size of
-  every result is bounded when the term is parsed, so no operation can reach infinity or NaN, about which the
-  engines differ (Polars: NaN equals NaN and is greater than all; ClickHouse: IEEE). What is left, `+ - * /`,
-  `floor`, `abs`, `sqrt` of finite doubles, is exact by IEEE 754 in both. Integers up to 2^53 stay exact, so
-  it does not matter whether a column is stored as Int64 or Float64, and no integer overflows.
+  every result is bounded when the term is parsed, so no operation can reach infinity or NaN: NaN is free to stand
+  for null in NumPy. What is left, `+ - * /`, `floor`, `abs`, `sqrt` of finite doubles, is exact by IEEE 754 in
+  both. Integers up to 2^53 stay exact, so it does not matter whether a column is stored as Int64 or Float64, and no
+  integer overflows.
 - A divisor nearer to zero than 1e-9, and the root of a negative number, give null, not infinity or NaN.
 - Whether -0.0 or 0.0 comes out of `greatest(-0.0, 0)` differs, and cannot be seen: nothing divides by zero
   and the grid makes both the integer 0.
@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import polars as pl
+import numpy as np
 from sqlglot import exp
 
 from pearlstream.errors import TermError
@@ -34,38 +34,34 @@ from pearlstream.expression import parse_expression, plain_name, unknown_name
 from pearlstream.nodes import (
     LIMIT,
     MIN_DIVISOR,
-    PREPARED_ZEROS,
-    ZEROS,
     Leaf,
     Node,
     column_node,
+    everywhere,
     guarded,
     is_null,
     literal,
     merged,
-    sql_text,
+    text,
     to_number,
+    truth,
 )
 from pearlstream.nodes import ColumnType as ColumnType
 from pearlstream.nodes import Kind as Kind
+from pearlstream.rows import Bools, Floats, Rows
 
-_Combine = Callable[[pl.Expr, pl.Expr], pl.Expr]
+_Combine = Callable[[Any, Any], Any]
 _MAX_BOUND = 1e290
 _MAX_GUARDS = 3  # a guard writes its operand twice, so nested guards double the expression each time
 
 
 @dataclass(frozen=True)
 class Term:
-    """A parsed term. `text` is as declared, `types` the columns that it was parsed against.
-
-    `node` is the term over raw columns; `fast` the same over columns that `prepared_columns` made, so that the
-    terms of many measures share the work on their fields.
-    """
+    """A parsed term. `text` is as declared, `types` the columns that it was parsed against, `node` what came of it."""
 
     text: str
     types: Mapping[str, ColumnType] = field(repr=False, hash=False)
     node: Node = field(repr=False, compare=False)
-    fast: Node = field(repr=False, compare=False)
 
     @classmethod
     def parse(cls, text: str, columns: Mapping[str, ColumnType] | Collection[str]) -> Term:
@@ -86,9 +82,16 @@ class Term:
         """Number or condition."""
         return self.node.kind
 
-    def polars(self) -> pl.Expr:
-        """The term for Polars: Float64 (number) or Boolean (condition), null if unknown."""
-        return self.node.polars
+    def numbers(self, rows: Rows) -> Floats:
+        """The term in each row, NaN where it is unknown; a condition counts as 1 or 0."""
+        values: Floats = everywhere(to_number(self.node).on(rows), rows)
+        return values
+
+    def holds(self, rows: Rows) -> Bools:
+        """Whether the condition holds in each row, which it does not where it is unknown. Raises TermError if it is
+        no condition."""
+        found: Bools = everywhere(self.as_condition().node.on(rows), rows)
+        return found
 
     def clickhouse(self) -> str:
         """The term for ClickHouse: Nullable Float64 or UInt8, null if unknown; safe inside any expression."""
@@ -96,7 +99,7 @@ class Term:
 
     def as_number(self) -> Term:
         """The term as a number; a condition counts as 1 or 0 (null stays null)."""
-        return Term(self.text, self.types, to_number(self.node), to_number(self.fast))
+        return Term(self.text, self.types, to_number(self.node))
 
     def as_condition(self) -> Term:
         """The term as a condition. Raises TermError if it yields a number."""
@@ -111,26 +114,32 @@ class Term:
         # Any type can be read as text; a column of unknown type may well not be a number.
         kind = self.types[column]
         leaf = Leaf(column, ColumnType.TEXT if kind is ColumnType.ANY else kind)
-        nodes = (is_null(column_node(leaf, prepared), negate=True) for prepared in (False, True))
-        return Term(f"{column} IS NOT NULL", self.types, *nodes)
+        return Term(f"{column} IS NOT NULL", self.types, is_null(column_node(leaf), negate=True))
 
 
-_COMPARE: dict[type[exp.Expr], tuple[str, _Combine, _Combine]] = {  # sign, Polars, Polars with sides swapped
-    exp.EQ: ("=", operator.eq, operator.eq),
-    exp.NEQ: ("!=", operator.ne, operator.ne),
-    exp.LT: ("<", operator.lt, operator.gt),
-    exp.LTE: ("<=", operator.le, operator.ge),
-    exp.GT: (">", operator.gt, operator.lt),
-    exp.GTE: (">=", operator.ge, operator.le),
+def _apart(a: Any, b: Any) -> Any:
+    """Where two numbers differ; not where one is unknown."""
+    return np.logical_or(np.less(a, b), np.greater(a, b))
+
+
+# Sign, where it holds, where it does not. Neither is true of NaN.
+_COMPARE: dict[type[exp.Expr], tuple[str, _Combine, _Combine]] = {
+    exp.EQ: ("=", np.equal, _apart),
+    exp.NEQ: ("!=", _apart, np.equal),
+    exp.LT: ("<", np.less, np.greater_equal),
+    exp.LTE: ("<=", np.less_equal, np.greater),
+    exp.GT: (">", np.greater, np.less_equal),
+    exp.GTE: (">=", np.greater_equal, np.less),
 }
-_UNARY: dict[type[exp.Expr], tuple[str, Callable[[pl.Expr], pl.Expr]]] = {
-    exp.Neg: ("-", lambda a: -a),
-    exp.Floor: ("floor", lambda a: a.floor()),
-    exp.Abs: ("abs", lambda a: a.abs()),
+_UNARY: dict[type[exp.Expr], tuple[str, Callable[[Any], Any]]] = {
+    exp.Neg: ("-", np.negative),
+    exp.Floor: ("floor", np.floor),
+    exp.Abs: ("abs", np.abs),
 }
-_EXTREME: dict[type[exp.Expr], tuple[str, Callable[..., pl.Expr]]] = {
-    exp.Greatest: ("greatest", pl.max_horizontal),
-    exp.Least: ("least", pl.min_horizontal),
+# NumPy's fmax and fmin pass over NaN as ClickHouse passes over NULL.
+_EXTREME: dict[type[exp.Expr], tuple[str, _Combine]] = {
+    exp.Greatest: ("greatest", np.fmax),
+    exp.Least: ("least", np.fmin),
 }
 _ARGUMENTS: dict[type[exp.Expr], frozenset[str]] = {
     exp.Case: frozenset({"ifs", "default"}),
@@ -148,19 +157,60 @@ ALLOWED = "columns, numbers, + - * /, comparison, AND OR NOT, IS NULL, IN, CASE 
 @lru_cache(maxsize=4096)
 def _parsed(text: str, columns: tuple[tuple[str, ColumnType], ...]) -> Term:
     """Made once for all who ask: a catalogue says the same things in many places."""
-    types, tree = dict(columns), parse_expression(text, "term")
-    node, fast = (_Compiler(text, types, prepared).compile(tree) for prepared in (False, True))
-    return Term(text, types, node, fast)
+    types = dict(columns)
+    return Term(text, types, _Compiler(text, types).compile(parse_expression(text, "term")))
+
+
+def _arithmetic(combine: _Combine, sign: str, a: Node, b: Node, bound: float) -> Node:
+    """Two numbers made one; NaN spreads as null does."""
+    return merged(Kind.NUMBER, lambda rows: combine(a.on(rows), b.on(rows)), f"({a.sql} {sign} {b.sql})", bound, a, b)
+
+
+def all_of(parts: Sequence[Node]) -> Node:
+    """The condition that all of some hold: it fails where any fails, and is unknown otherwise."""
+    return _joined("AND", np.logical_and, np.logical_or, parts)
+
+
+def _either(parts: Sequence[Node]) -> Node:
+    """The condition that at least one of some holds: it fails where all fail, and is unknown otherwise."""
+    return _joined("OR", np.logical_or, np.logical_and, parts)
+
+
+def _joined(word: str, holds: _Combine, fails: _Combine, parts: Sequence[Node]) -> Node:
+    return merged(
+        Kind.CONDITION,
+        lambda rows: reduce(holds, (part.on(rows) for part in parts)),
+        "(" + f" {word} ".join(part.sql for part in parts) + ")",
+        1.0,
+        *parts,
+        deny=lambda rows: reduce(fails, (part.fails_on(rows) for part in parts)),
+    )
+
+
+def _same_text(a: Node, b: Node, *, negate: bool) -> Node:
+    """The condition that two texts, at least one of them a column, are the same; unknown where one is."""
+    if not a.leaves:
+        return replace(_same_text(b, a, negate=negate), sql=f"({a.sql} {'!=' if negate else '='} {b.sql})")
+
+    def same(rows: Rows) -> Bools:
+        return a.on(rows).equal(b.on(rows))  # type: ignore[no-any-return]
+
+    def differ(rows: Rows) -> Any:
+        texts = (a.on(rows), b.on(rows))
+        known = reduce(np.logical_and, (one.known for one in texts if not isinstance(one, str)))
+        return np.logical_and(known, ~same(rows))
+
+    sql = f"({a.sql} {'!=' if negate else '='} {b.sql})"
+    holds, fails = (differ, same) if negate else (same, differ)
+    return merged(Kind.CONDITION, holds, sql, 1.0, a, b, deny=fails)
 
 
 class _Compiler:
     """Walks the tree of one term; whatever is not named here is refused."""
 
-    def __init__(self, text: str, types: Mapping[str, ColumnType], prepared: bool) -> None:
+    def __init__(self, text: str, types: Mapping[str, ColumnType]) -> None:
         self.text = text
         self.types = types
-        self.prepared = prepared
-        self.zeros = pl.col(PREPARED_ZEROS) if prepared else ZEROS
 
     def compile(self, tree: exp.Expr) -> Node:
         """The whole term. Raises TermError if it is text, or outside the whitelist."""
@@ -189,7 +239,7 @@ class _Compiler:
         kind = self.types[name]
         if kind is ColumnType.ANY and wanted is not Kind.NUMBER:
             kind = ColumnType.BOOLEAN if wanted is Kind.CONDITION else ColumnType.TEXT
-        return column_node(Leaf(name, kind), self.prepared)
+        return column_node(Leaf(name, kind))
 
     def _number(self, tree: exp.Expr) -> Node:
         node = self._any(tree)
@@ -208,15 +258,14 @@ class _Compiler:
 
     def _literal(self, tree: exp.Expr) -> Node:
         if tree.args.get("is_string"):
-            value = str(tree.this)
-            return Node(Kind.TEXT, pl.lit(value), sql_text(value))
+            return text(str(tree.this))
         number = float(tree.this)
         if not number <= LIMIT:
             self._refuse(tree, "is too big", f"numbers up to {LIMIT:.0f}")
         return literal(number)
 
     def _boolean(self, tree: exp.Expr) -> Node:
-        return Node(Kind.CONDITION, pl.lit(bool(tree.this)), "true" if tree.this else "false")
+        return truth(bool(tree.this))
 
     # ------------------------------------------------------------ arithmetic
 
@@ -230,33 +279,29 @@ class _Compiler:
     def _add(self, tree: exp.Expr) -> Node:
         a, b = self._number(tree.this), self._number(tree.expression)
         minus = type(tree) is exp.Sub
-        polars, sign = (a.polars - b.polars, "-") if minus else (a.polars + b.polars, "+")
-        return self._bounded(tree, merged(Kind.NUMBER, polars, f"({a.sql} {sign} {b.sql})", a.bound + b.bound, a, b))
+        combine, sign = (operator.sub, "-") if minus else (operator.add, "+")
+        return self._bounded(tree, _arithmetic(combine, sign, a, b, a.bound + b.bound))
 
     def _multiply(self, tree: exp.Expr) -> Node:
         a, b = self._number(tree.this), self._number(tree.expression)
-        node = merged(Kind.NUMBER, a.polars * b.polars, f"({a.sql} * {b.sql})", a.bound * b.bound, a, b)
-        return self._bounded(tree, node)
+        return self._bounded(tree, _arithmetic(operator.mul, "*", a, b, a.bound * b.bound))
 
     def _divide(self, tree: exp.Expr) -> Node:
-        """Division by a full column, whatever the divisor is (`ZEROS` says why)."""
         a, b = self._number(tree.this), self._number(tree.expression)
         if not b.leaves:
             self._refuse(tree, "divides by a constant", "multiply, or scale in the indicator's formula")
-        b = guarded(b, b.polars.abs() >= MIN_DIVISOR, f"abs({b.sql}) >= {MIN_DIVISOR!r}")
-        polars = a.polars / (b.polars + self.zeros)
-        node = merged(Kind.NUMBER, polars, f"({a.sql} / {b.sql})", a.bound / MIN_DIVISOR, a, b)
-        return self._bounded(tree, node)
+        b = guarded(b, lambda values: np.abs(values) >= MIN_DIVISOR, f"abs({b.sql}) >= {MIN_DIVISOR!r}")
+        return self._bounded(tree, _arithmetic(operator.truediv, "/", a, b, a.bound / MIN_DIVISOR))
 
     def _unary(self, tree: exp.Expr) -> Node:
         a = self._number(tree.this)
         sign, apply = _UNARY[type(tree)]
-        return merged(Kind.NUMBER, apply(a.polars), f"{sign}({a.sql})", a.bound + 1, a)
+        return merged(Kind.NUMBER, lambda rows: apply(a.on(rows)), f"{sign}({a.sql})", a.bound + 1, a)
 
     def _sqrt(self, tree: exp.Expr) -> Node:
         a = self._number(tree.this)
-        a = guarded(a, a.polars >= 0.0, f"{a.sql} >= 0.0")
-        node = merged(Kind.NUMBER, a.polars.sqrt(), f"sqrt({a.sql})", math.sqrt(a.bound) + 1, a)
+        a = guarded(a, lambda values: values >= 0.0, f"{a.sql} >= 0.0")
+        node = merged(Kind.NUMBER, lambda rows: np.sqrt(a.on(rows)), f"sqrt({a.sql})", math.sqrt(a.bound) + 1, a)
         return self._bounded(tree, node)
 
     def _extreme(self, tree: exp.Expr) -> Node:
@@ -265,21 +310,25 @@ class _Compiler:
             self._refuse(tree, "compares nothing", "give two or more arguments")
         name, combine = _EXTREME[type(tree)]
         sql = f"{name}({', '.join(part.sql for part in parts)})"
-        polars = combine(*(part.polars for part in parts))
-        return merged(Kind.NUMBER, polars, sql, max(part.bound for part in parts), *parts)
+        bound = max(part.bound for part in parts)
+        return merged(Kind.NUMBER, lambda rows: reduce(combine, (p.on(rows) for p in parts)), sql, bound, *parts)
 
     def _case(self, tree: exp.Expr) -> Node:
         """Conditions in turn; one that is null does not hold; null if none holds and there is no ELSE."""
         arms = [(self._condition(arm.this), self._number(arm.args["true"])) for arm in tree.args["ifs"]]
         default = tree.args.get("default")
         last = [self._number(default)] if default and type(default) is not exp.Null else []
-        polars = last[0].polars if last else pl.lit(None, dtype=pl.Float64)
-        for condition, value in reversed(arms):
-            polars = pl.when(condition.polars).then(value.polars).otherwise(polars)
+
+        def make(rows: Rows) -> Any:
+            values = last[0].on(rows) if last else np.float64(np.nan)
+            for condition, value in reversed(arms):
+                values = np.where(condition.on(rows), value.on(rows), values)
+            return values
+
         pieces = [piece.sql for arm in arms for piece in arm] + ([last[0].sql] if last else ["NULL"])
         parts = [piece for arm in arms for piece in arm] + last
         bound = max(value.bound for value in [arm[1] for arm in arms] + last)
-        return merged(Kind.NUMBER, polars + self.zeros, f"multiIf({', '.join(pieces)})", bound, *parts)
+        return merged(Kind.NUMBER, make, f"multiIf({', '.join(pieces)})", bound, *parts)
 
     # ------------------------------------------------------------ conditions
 
@@ -293,12 +342,18 @@ class _Compiler:
             a, b = (self._any(side, Kind.TEXT) for side in (tree.this, tree.expression))
             if a.kind is not b.kind or not (a.leaves or b.leaves):
                 self._refuse(tree, "compares text with something else", "compare a text column with 'text'")
-        else:
-            a, b = to_number(a), to_number(b)
-        sign, compare, mirrored = _COMPARE[type(tree)]
-        # Polars 2.1 gives one row, not n, for a literal on the left of n rows that are all one value.
-        polars = compare(a.polars, b.polars) if a.leaves else mirrored(b.polars, a.polars)
-        return merged(Kind.CONDITION, polars, f"({a.sql} {sign} {b.sql})", 1.0, a, b)
+            return _same_text(a, b, negate=type(tree) is exp.NEQ)
+        a, b = to_number(a), to_number(b)
+        sign, holds, fails = _COMPARE[type(tree)]
+        return merged(
+            Kind.CONDITION,
+            lambda rows: holds(a.on(rows), b.on(rows)),
+            f"({a.sql} {sign} {b.sql})",
+            1.0,
+            a,
+            b,
+            deny=lambda rows: fails(a.on(rows), b.on(rows)),
+        )
 
     def _in(self, tree: exp.Expr) -> Node:
         """One of some constants, written out as equalities: ClickHouse's IN has its own rules for null."""
@@ -307,21 +362,17 @@ class _Compiler:
         equal = [self._compare(exp.EQ(this=tree.this, expression=value)) for value in tree.expressions]
         if any(node.leaves != equal[0].leaves or len(node.leaves) != 1 for node in equal):
             self._refuse(tree, "lists something that is not a constant", "list constants")
-        return self._join(operator.or_, "OR", equal)
-
-    def _join(self, combine: _Combine, word: str, parts: list[Node]) -> Node:
-        polars = reduce(combine, (part.polars for part in parts))
-        return merged(Kind.CONDITION, polars, "(" + f" {word} ".join(part.sql for part in parts) + ")", 1.0, *parts)
+        return _either(equal)
 
     def _and(self, tree: exp.Expr) -> Node:
-        return self._join(operator.and_, "AND", [self._condition(tree.this), self._condition(tree.expression)])
+        return all_of([self._condition(tree.this), self._condition(tree.expression)])
 
     def _or(self, tree: exp.Expr) -> Node:
-        return self._join(operator.or_, "OR", [self._condition(tree.this), self._condition(tree.expression)])
+        return _either([self._condition(tree.this), self._condition(tree.expression)])
 
     def _not(self, tree: exp.Expr) -> Node:
         a = self._condition(tree.this)
-        return merged(Kind.CONDITION, ~a.polars, f"(NOT {a.sql})", 1.0, a)
+        return merged(Kind.CONDITION, a.fails_on, f"(NOT {a.sql})", 1.0, a, deny=a.on)
 
     def _is(self, tree: exp.Expr) -> Node:
         if type(tree.expression) is not exp.Null:

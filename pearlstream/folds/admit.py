@@ -23,7 +23,7 @@ from pearlstream.folds.devices import DeviceTable
 from pearlstream.folds.devices_pack import pack_table, unpack_table
 from pearlstream.folds.gather import NO_CLOCK, Gathered, Item, count, gather, judge, measured_rows, static_columns
 from pearlstream.folds.rollup import Open, close_cuts
-from pearlstream.frame import Tick, accepted_schema, decode, encode_compact, expected_partition, read_tick
+from pearlstream.frame import Tick, accepted_schema, decode_all, encode_compact, expected_partition, read_tick
 from pearlstream.position import Position, Source
 from pearlstream.program import Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
@@ -175,6 +175,8 @@ class Admit:
         batch: Batch,
     ) -> None:
         catalogue = self.program.catalogue
+        frames: list[tuple[Record, int | None]] = []
+        items: list[Item] = []
         for record, tick in zip(records, ticks, strict=True):
             if isinstance(tick, Tick):
                 if tick.clock_ms > state.clock:
@@ -183,19 +185,17 @@ class Admit:
                 continue
             item = Item(record.offset, record.key, record.value or b"", state.clock, None, record.headers)
             batch.items.append(item)
-            try:
-                if isinstance(tick, FrameError):
-                    raise tick
-                item.frame = decode(
-                    record,
-                    catalogue.feeds,
-                    catalogue.cities,
-                    None if state.clock == NO_CLOCK else state.clock,
-                    partition=state.source.partition,
-                    partitions=self.partitions,
-                )
-            except FrameError as error:
-                item.fault = (error.reason, str(error), error.rows)
+            if tick is None:
+                items.append(item)
+                frames.append((record, None if state.clock == NO_CLOCK else state.clock))
+            else:
+                item.set_aside(tick)
+        place = {"partition": state.source.partition, "partitions": self.partitions}
+        for item, decoded in zip(items, decode_all(frames, catalogue.feeds, catalogue.cities, **place), strict=True):
+            if isinstance(decoded, FrameError):
+                item.set_aside(decoded)
+            else:
+                item.frame = decoded
 
     @staticmethod
     def _cuts(state: AdmitState, batch: Batch, registry: str, sim: bool) -> list[Cut]:

@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import polars as pl
 
+from pearlstream.aggregate import aggregate
 from pearlstream.folds.checks import Verdicts
 from pearlstream.folds.devices import DeviceTable
 from pearlstream.folds.gather import PANE_MS, Gathered, measured_rows, static_columns
 from pearlstream.folds.rollup import CUT
-from pearlstream.measures import PARTIAL, MeasureSpec, aggregate
+from pearlstream.measures import MeasureSpec
+from pearlstream.partials import PARTIAL
 from pearlstream.program import FeedProgram
 from pearlstream.registry import Registry
 
@@ -63,7 +65,7 @@ def _of_one_life(
         gathered = _gathered(program, stretch, devices, offsets_ms)
         statics = static_columns(program, devices, registry_at(stretch["registry"][0]))
         measured.append(measured_rows(gathered, devices, statics))
-    return aggregate(pl.concat(measured), specs, ("city", CUT))
+    return aggregate(pl.concat(measured), specs, (CUT,))
 
 
 def _stretches(readings: pl.DataFrame) -> list[pl.DataFrame]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from pearlstream.aggregate import aggregate
 from pearlstream.folds.checks import Verdicts
 from pearlstream.folds.devices import DeviceTable, Ints
 from pearlstream.folds.gather import Gathered, judge, measured_rows, quantised, static_columns
 from pearlstream.folds.rollup import CUT
-from pearlstream.measures import aggregate
 from pearlstream.program import FeedProgram, Program
 from pearlstream.registry import Registry
 
@@ -94,7 +94,7 @@ class DirectFeed:
         self.counts.accepted += int(kept.sum())
         self.counts.late += int((kept & gathered.late).sum())
         measured = measured_rows(gathered, self._table, self._statics)
-        return aggregate(measured, self.program.specs, ("city", CUT))
+        return aggregate(measured, self.program.specs, (CUT,))
 
     def _absent(self, columns: Columns) -> list[str]:
         return [name for name in self.program.feed.fields if name not in columns.fields]

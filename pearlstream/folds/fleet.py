@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pearlstream.program import IndicatorProgram
 from pearlstream.registry import Registry
+from pearlstream.rows import Rows
 
 _LENGTHS = 4
 """How many lengths of time are remembered with what is owed in them: open windows are of any length."""
@@ -160,7 +161,7 @@ class Fleets:
         if not counted:
             return None
         if program.among is not None:
-            counted = [part.filter(program.among.as_condition().polars()) for part in counted]
+            counted = [part.filter(program.among.holds(Rows(part))) for part in counted]
         shared = [name for name in counted[0].columns if all(name in part.columns for part in counted)]
         units = pl.col(_Count.of(program).units).cast(pl.Float64)
         return pl.concat([part.select(shared).with_columns(units) for part in counted])

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pearlstream.errors import FrameError
 from pearlstream.fold import Headers
 from pearlstream.folds.checks import Verdicts, check_ranges, check_times, flag_zone_behind
 from pearlstream.folds.devices import FORGOTTEN, RESTART, SUSPECT, DeviceTable, Ints
@@ -52,6 +53,10 @@ class Item:
     late: int = 0
     marked: int = 0
     """Rows that have a run above 0 or a quality flag."""
+
+    def set_aside(self, error: FrameError) -> None:
+        """Note why the frame as a whole cannot be used."""
+        self.fault = (error.reason, str(error), error.rows)
 
 
 @dataclass

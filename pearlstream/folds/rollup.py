@@ -14,8 +14,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pearlstream.aggregate import aggregate_feeds
 from pearlstream.frame import encode_compact
-from pearlstream.measures import PARTIAL, aggregate
+from pearlstream.measures import MeasureSpec
+from pearlstream.partials import PARTIAL
 from pearlstream.program import Program
 
 CUT = "cut"
@@ -63,7 +65,7 @@ def close_cuts(
     cut 0.
     """
     kept: dict[str, list[pl.DataFrame]] = {}
-    parts: list[pl.DataFrame] = []
+    parts: list[tuple[pl.DataFrame, Sequence[MeasureSpec]]] = []
     for feed, measured in program.feeds.items():
         pieces = [piece.with_columns(pl.lit(0, dtype=pl.Int64).alias(CUT)) for piece in waiting.frames.get(feed, [])]
         if feed in fresh:
@@ -79,11 +81,11 @@ def close_cuts(
         if len(done) < len(rows):
             kept[feed] = [rows.filter(pl.col(CUT) >= closed)]
         if len(done):
-            parts.append(aggregate(done, measured.specs, ("city", CUT)))
+            parts.append((done, measured.specs))
     rollups, crossings = [b""] * closed, [b""] * closed
     if parts:
         crosses = sorted({measure for _, measure in program.crossings})
-        partials = pl.concat(parts).sort(CUT, maintain_order=True)
+        partials = aggregate_feeds(parts, (CUT,))
         _encode_cuts(partials, rollups)
         _encode_cuts(partials.filter(pl.col("measure").is_in(crosses)), crossings)
     waits = Open(kept, sum(len(piece) for pieces in kept.values() for piece in pieces))

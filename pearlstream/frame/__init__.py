@@ -5,7 +5,7 @@ A frame holds readings of one feed and one city as columns, in Arrow, JSON or Se
 """
 
 from pearlstream.frame.accepted import read_accepted
-from pearlstream.frame.decode import Decoded, decode
+from pearlstream.frame.decode import Decoded, decode, decode_all
 from pearlstream.frame.encode import (
     encode_arrow,
     encode_batch,
@@ -44,6 +44,7 @@ __all__ = [
     "bad_ids",
     "canonical_schema",
     "decode",
+    "decode_all",
     "encode_arrow",
     "encode_batch",
     "encode_compact",

@@ -6,9 +6,9 @@ plausible ranges and sequences need a clock and a memory, and are judged by `adm
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from pearlstream.catalogue.models import Feed
 from pearlstream.errors import FrameError
 from pearlstream.fold import Record
 from pearlstream.frame import limits
-from pearlstream.frame.arrow import read_arrow
+from pearlstream.frame.arrow import Opened, as_sent, nothing_to_mend, open_arrow, read_arrow
 from pearlstream.frame.findings import Findings, Flags, Flaw, Read
 from pearlstream.frame.headers import ARROW, JSON, SENML, SchemaVersion, first_headers, is_clock
 from pearlstream.frame.json import parse_object, read_json, stated
@@ -74,12 +74,78 @@ def decode(
 
     Raises FrameError with a reason of `FRAME_REASONS` if the frame as a whole is refused, and nothing else.
     """
+    return _read(_envelope(record, feeds, cities, partition, partitions), feeds, clock_ms)
+
+
+def decode_all(
+    records: Iterable[tuple[Record, int | None]],
+    feeds: Mapping[str, Feed],
+    cities: Collection[str],
+    *,
+    partition: int = 0,
+    partitions: int = 0,
+) -> list[Decoded | FrameError]:
+    """What `decode` makes of each of some records, with the clock of each; an error where it would raise.
+
+    Frames of one kind are looked at together, and one by one only where something is wrong in one of them.
+    """
+    done: list[Decoded | FrameError | None] = []
+    waiting: dict[int, list[tuple[int, _Envelope, Opened]]] = {}
+    for record, clock_ms in records:
+        one: Decoded | FrameError | None = None
+        try:
+            envelope = _envelope(record, feeds, cities, partition, partitions)
+            if envelope.kind == ARROW and envelope.feed is not None and envelope.value:
+                opened = open_arrow(envelope.value, layout_of(envelope.feed))
+                waiting.setdefault(id(opened.plan), []).append((len(done), envelope, opened))
+            else:
+                one = _read(envelope, feeds, clock_ms)
+        except FrameError as error:
+            one = error
+        done.append(one)
+    for frames in waiting.values():
+        for at, one in _looked_at(frames):
+            done[at] = one
+    return [one for one in done if one is not None]
+
+
+def _looked_at(frames: Sequence[tuple[int, _Envelope, Opened]]) -> Iterable[tuple[int, Decoded | FrameError]]:
+    """Frames of one plan, each with its place."""
+    feed = frames[0][1].feed
+    assert feed is not None
+    sound = nothing_to_mend([opened for _, _, opened in frames], feed.id)
+    for at, envelope, opened in frames:
+        found = Findings(feed.id)
+        try:
+            read = as_sent(opened) if sound else read_arrow(opened, found)
+            yield at, _agreed(feed, envelope, read, found)
+        except FrameError as error:
+            yield at, error
+
+
+class _Envelope(NamedTuple):
+    """What stands on the outside of a frame; `feed` is None if only the body says it."""
+
+    headers: Mapping[str, str]
+    city: str
+    kind: str
+    value: bytes
+    feed: Feed | None
+
+
+def _envelope(
+    record: Record, feeds: Mapping[str, Feed], cities: Collection[str], partition: int, partitions: int
+) -> _Envelope:
     headers = first_headers(record.headers)
     city = _city(record.key, cities, partition, partitions)
     kind = _content_type(headers.get("content-type"))
     value = _bounded(record.value, kind)
     schema = headers.get("schema")
-    feed = None if schema is None else _of_schema(schema, feeds)
+    return _Envelope(headers, city, kind, value, None if schema is None else _of_schema(schema, feeds))
+
+
+def _read(envelope: _Envelope, feeds: Mapping[str, Feed], clock_ms: int | None) -> Decoded:
+    _, _, kind, value, feed = envelope
     if feed is not None and not value:
         read, found = Read(pa.RecordBatch.from_pylist([], layout_of(feed).schema)), Findings(feed.id)
     elif kind == JSON:
@@ -92,12 +158,16 @@ def decode(
             raise _unknown_feed("the frame has no header schema", "send it, for example `schema: traffic.flow@1`")
         found = Findings(feed.id)
         if kind == ARROW:
-            read = read_arrow(value, layout_of(feed), found)
+            read = read_arrow(open_arrow(value, layout_of(feed)), found)
         else:
             read = read_senml(value, layout_of(feed), found, clock_ms)
+    return _agreed(feed, envelope, read, found)
+
+
+def _agreed(feed: Feed, envelope: _Envelope, read: Read, found: Findings) -> Decoded:
     if read.cities or read.feeds:
-        _agree(read, feed, city)
-    return _decoded(feed, city, read, found, headers)
+        _agree(read, feed, envelope.city)
+    return _decoded(feed, envelope.city, read, found, envelope.headers)
 
 
 # --- the envelope ----------------------------------------------------------------------------------------

@@ -72,6 +72,11 @@ class Findings:
             self.flags = np.zeros(self.rows, np.uint32)
         self.flags[rows] |= np.uint32(quality)
 
+    @property
+    def nothing(self) -> bool:
+        """Whether there was nothing to find."""
+        return self.flags is None and not self._flaws
+
     def flaws(self) -> list[Flaw]:
         """One flaw per row, in the order of rows: the first reason found, with the messages of up to three."""
         return [

@@ -8,18 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 
+from pearlstream.aggregate import aggregate, unusable
 from pearlstream.errors import CatalogueError, TermError
 from pearlstream.measures import (
     PARTIAL,
     MeasureKind,
     MeasureSpec,
     PaneOf,
-    Plan,
-    aggregate,
     clickhouse_select,
-    polars_columns,
     rows_measure,
-    unusable,
 )
 from pearlstream.terms import ColumnType, Term
 
@@ -166,7 +163,7 @@ def test_the_built_in_measure_counts_all_rows() -> None:
 
 def test_further_columns_keep_partials_apart_and_come_first() -> None:
     df = readings({}, {}, {}).with_columns(pl.Series("tick", [2, 1, 1]))
-    out = aggregate(df, [measure()], ("city", "tick"))
+    out = aggregate(df, [measure()], ("tick",))
     assert out.columns == ["tick", *PARTIAL]
     assert out.select("tick", "n").rows() == [(1, 2), (2, 1)]
 
@@ -192,20 +189,9 @@ def test_measures_of_one_plan_do_not_disturb_each_other() -> None:
         measure(required=frozenset({"speed"})),
     ]
     named = [replace(spec, name=f"x.{i:02}") for i, spec in enumerate(specs)]
-    together = Plan(named).apply(df)
+    together = aggregate(df, named)
     alone = pl.concat([aggregate(df, [spec]) for spec in named])
     assert together.sort(together.columns).equals(alone.sort(alone.columns))
-
-
-def test_the_expressions_of_one_measure_agree_with_the_plan() -> None:
-    df = readings({}, {"flow": None}, {"speed": 0.0}, {"flow": 7.0, "open": None}, {"flow": 4.5})
-    spec = measure("flow / speed", "map", where="open", key="flow", edges=(1.0, 4.0))
-    columns = polars_columns(spec)
-    assert columns.key is not None
-    rows = df.select(value=columns.contribution, keep=columns.keep, key=columns.key)
-    assert rows["keep"].to_list() == [True, False, False, False, True]
-    kept = rows.filter("keep").group_by("key").agg(pl.col("value").sum()).sort("key")
-    assert kept.rows() == result(df, spec, "key", "value")
 
 
 def test_a_measure_names_the_columns_that_it_reads() -> None:

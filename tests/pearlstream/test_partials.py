@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pearlstream.aggregate import aggregate
 from pearlstream.errors import CatalogueError
-from pearlstream.measures import MeasureKind, MeasureSpec, aggregate
+from pearlstream.measures import MeasureKind, MeasureSpec
 from pearlstream.partials import PARTIAL, merge, parse_dims
 from pearlstream.terms import ColumnType, Term
 

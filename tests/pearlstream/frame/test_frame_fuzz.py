@@ -23,6 +23,7 @@ from pearlstream.frame import (
     bad_ids,
     canonical_schema,
     decode,
+    decode_all,
     encode_arrow,
     encode_senml,
     read_accepted,
@@ -175,3 +176,29 @@ def test_mutated_frames_are_decoded_or_refused_and_nothing_else() -> None:
 @pytest.mark.parametrize("seed", range(2, 22))
 def test_many_mutated_frames_are_decoded_or_refused_and_nothing_else(seed: int) -> None:
     fuzz(seed, 50_000)
+
+
+def told(one: Decoded | FrameError) -> object:
+    """All that a decoded frame or an error says."""
+    if isinstance(one, FrameError):
+        return one.reason, str(one), one.rows
+    flags = None if one.flags is None else one.flags.tolist()
+    rest = (one.feed.id, one.city, one.flaws, flags, one.exact, one.gateway, one.sent_ms, one.boot, one.sim, one.notes)
+    return one.batch.to_pydict().__repr__(), one.batch.schema, rest
+
+
+def alone(given: Record, clock_ms: int | None) -> Decoded | FrameError:
+    try:
+        return decode(given, FEEDS, CITIES, clock_ms)
+    except FrameError as error:
+        return error
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_frames_decoded_together_are_what_each_is_alone(seed: int) -> None:
+    draw = random.Random(seed)
+    sound = [(draw.choice(CORPUS), CLOCK_MS) for _ in range(12)]
+    mixed = [(mutated(draw.choice(CORPUS + BAD), draw), draw.choice((None, CLOCK_MS))) for _ in range(200)]
+    for frames in (sound, mixed, sound + mixed[:3]):
+        together = decode_all(frames, FEEDS, CITIES)
+        assert [told(one) for one in together] == [told(alone(*frame)) for frame in frames]
