@@ -29,7 +29,10 @@ class Waiting:
     async def add(self, records: Iterable[Read]) -> None:
         """Let records in, all of them, once there is any room."""
         await self._until(lambda: len(self._records) < MOST_RECORDS and self._bytes < MOST_BYTES)
-        self._put([*self._records, *records])
+        added = list(records)
+        self._records += added
+        self._bytes += _size(added)
+        self._changed.set()
 
     async def take(self) -> list[Read]:
         """Everything that waits, at least one record."""
@@ -48,10 +51,14 @@ class Waiting:
 
     def _put(self, records: list[Read]) -> None:
         self._records = records
-        self._bytes = sum(len(record.value or b"") for _, record in records)
+        self._bytes = _size(records)
         self._changed.set()
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():
             self._changed.clear()
             await self._changed.wait()
+
+
+def _size(records: Iterable[Read]) -> int:
+    return sum([len(record.value or b"") for _, record in records])

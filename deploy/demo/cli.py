@@ -24,7 +24,7 @@ SCENARIO_HELP = "A scenario of the catalogue, by id or alias; repeatable.  [defa
 @click.option("--scenario", "scenarios", multiple=True, type=ScenarioDelay(), help=SCENARIO_HELP)
 @at_option
 @click.option("--duration", type=Duration(), help="Event time to play: 10m, 2h. Default: until the scenarios end.")
-@click.option("--speed", type=Speed(), help="Event time per wall time; max: no limit.  [default: 20, or 1 from now on]")
+@click.option("--speed", type=Speed(), help="Event time per wall time; max: no limit.  [default: 10, or 1 from now on]")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides every random number.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Readings a second at speed 1: scales the fleet.")
 @click.option("--start", help="ISO time with offset, or now. Default: as the scenario says.")
@@ -53,7 +53,7 @@ def demo(
     from deploy.demo.clients import Wanted
 
     if speed is None:
-        speed = 1.0 if start == "now" else 20.0
+        speed = 1.0 if start == "now" else 10.0
     played = scenarios or (("SC02", 0),)
     wanted = Wanted(played, speed, seed=seed, duration_ms=duration, rate=rate, start=start, faults=faults)
     run = prepare(wanted, headless=headless, files=[file for file in (report, picture) if file is not None])

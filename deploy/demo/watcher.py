@@ -19,7 +19,7 @@ from pearlstream.store import Store
 
 log = get_logger(__name__)
 
-PAUSE_S = 1.0
+PAUSE_S, LONGEST_PAUSE_S = 1.0, 5.0
 
 
 class Watcher:
@@ -66,8 +66,8 @@ class Watcher:
                 log.warning("the view has nothing new", error=str(error))
             except Exception:  # whatever a client library raises: the view goes on, and says how old it is
                 log.exception("the view has nothing new")
-            # Never more than half of the time: on a slow machine the pipeline goes first.
-            self._stop.wait(max(PAUSE_S, time.monotonic() - began))
+            # Never more than a fifth of the time: on a slow machine the pipeline goes first.
+            self._stop.wait(min(max(PAUSE_S, 4 * (time.monotonic() - began)), LONGEST_PAUSE_S))
         if self._progress is not None:
             self._progress.close()
 

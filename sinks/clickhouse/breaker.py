@@ -41,6 +41,8 @@ class Breaker:
 
 LEAST_ROWS = 1000
 SLOWEST_S = 10.0
+REST = 3.0
+"""Cuts are at least this many times as far apart as the store needs for one."""
 EASE_S = 60.0
 """After so long without trouble cuts go back to their usual size, a step at a time."""
 
@@ -48,13 +50,25 @@ EASE_S = 60.0
 class Pace:
     """How often cuts are made and how large: `flush_s` seconds apart, of about `cut_rows` rows.
 
-    Too many parts in the store: fewer and larger. Not enough memory there: smaller.
+    Too many parts in the store: fewer and larger. Not enough memory there: smaller. A store that is slow to take rows
+    gets them less often, and more at once: most of what an insert costs does not depend on how many rows it has.
     """
 
     def __init__(self, flush_s: float) -> None:
         self.flush_s, self.cut_rows = flush_s, CUT_ROWS
         self._usual_s = flush_s
         self._changed = 0.0
+        self._took_s = 0.0
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds from one cut to the next: `flush_s`, or as long as leaves the store two thirds of the time. With a
+        `flush_s` of 0 there is no waiting."""
+        return max(self.flush_s, min(REST * self._took_s, SLOWEST_S)) if self.flush_s else 0.0
+
+    def took(self, seconds: float) -> None:
+        """Note how long the store took over the last cut."""
+        self._took_s = seconds
 
     def failed(self, trouble: Trouble, now: float) -> None:
         """Change the pace if that is what the store needs."""

@@ -213,7 +213,7 @@ class Sink:
     def _write(self, now: float) -> None:
         """Whatever of intents, inserts and dones can be done now. Raises StoreError where it stopped."""
         self._deliver(now)
-        due = now - self._flushed >= self.pace.flush_s or any(lane.due for lane in self.lanes.values())
+        due = now - self._flushed >= self.pace.gap_s or any(lane.due for lane in self.lanes.values())
         if due:
             for lane in self.lanes.values():
                 lane.cut_rows = self.pace.cut_rows
@@ -222,7 +222,10 @@ class Sink:
                 self._unwritten = [*self._dones, *cuts]
                 self._dones = []
             self._flushed = now
+        began = self._clock()
         self._deliver(now)
+        if due:
+            self.pace.took(self._clock() - began)
 
     def _deliver(self, now: float) -> None:
         """First the journal, then the rows: never the other way."""
