@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,6 +22,10 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from pearlstream.errors import SettingsError
+from pearlstream.frame.seal import Seal
+
+SHORTEST_KEY = 16
+"""Characters of a key that seals ticks."""
 
 
 class Kafka(BaseModel):
@@ -31,6 +35,25 @@ class Kafka(BaseModel):
     bootstrap_servers: str = Field("", description="host:port,...; empty: start the embedded broker")
     prefix: str = Field("pearl.", description="put before every topic and group name", pattern=r"^[a-z0-9._-]{0,40}$")
     partitions: int = Field(6, description="partitions of every partitioned topic", ge=1, le=512)
+    clock_key: SecretStr = Field(
+        SecretStr(""),
+        description="seals ticks; a worker that has it believes no others. 16 characters or more; while it is "
+        "changed several, separated by commas: the first one seals, all are believed",
+    )
+
+    @field_validator("clock_key")
+    @classmethod
+    def _long_enough(cls, given: SecretStr) -> SecretStr:
+        keys = given.get_secret_value().split(",") if given.get_secret_value() else []
+        if any(len(key) < SHORTEST_KEY for key in keys):
+            raise ValueError(f"a key has fewer than {SHORTEST_KEY} characters")
+        return given
+
+    @property
+    def seal(self) -> Seal:
+        """Whose ticks are believed."""
+        keys = self.clock_key.get_secret_value()
+        return Seal(tuple(key.encode() for key in keys.split(",")) if keys else (), self.prefix)
 
 
 class ClickHouse(BaseModel):

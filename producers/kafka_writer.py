@@ -70,7 +70,7 @@ class KafkaWriter:
 
     def send_tick(self, tick: Tick) -> None:
         """Send a tick to every partition of `readings`."""
-        key, value, headers = tick_record(tick)
+        key, value, headers = tick_record(tick, self.kafka.seal)
         for partition in range(self.kafka.partitions):
             self._send("readings", key, value, headers, partition)
 

@@ -255,7 +255,7 @@ def make_folds(settings: Settings, stages: Sequence[str]) -> tuple[list[Fold[Any
     program = compile_catalogue(catalogue)
     book = RegistryBook(catalogue.feeds)
     made: dict[str, Callable[[], Fold[Any]]] = {
-        "admit": lambda: Admit(program, book, settings.kafka.partitions),
+        "admit": lambda: Admit(program, book, settings.kafka.partitions, settings.kafka.seal),
         "indicate": lambda: Indicate(program, book, settings.kafka.partitions),
         "cluster": lambda: Cluster(program, book, settings.kafka.partitions),
         "alert": lambda: AlertFold(program, namespace=settings.kafka.prefix),

@@ -23,7 +23,16 @@ from pearlstream.folds.devices import DeviceTable
 from pearlstream.folds.devices_pack import pack_table, unpack_table
 from pearlstream.folds.gather import NO_CLOCK, Gathered, Item, count, gather, judge, measured_rows, static_columns
 from pearlstream.folds.rollup import Open, close_cuts
-from pearlstream.frame import Tick, accepted_schema, decode_all, encode_compact, expected_partition, read_tick
+from pearlstream.frame import (
+    UNSEALED,
+    Seal,
+    Tick,
+    accepted_schema,
+    decode_all,
+    encode_compact,
+    expected_partition,
+    read_tick,
+)
 from pearlstream.position import Position, Source
 from pearlstream.program import Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
@@ -79,17 +88,19 @@ class Batch:
 
 
 class Admit:
-    """The fold. `partitions`: how many the log has (0: one holds every city, places are not checked)."""
+    """The fold. `partitions`: how many the log has (0: one holds every city, places are not checked). `seal`: whose
+    ticks are believed."""
 
     name = "admit"
     version = 2
     source = "readings"
     targets: tuple[str, ...] = ("accepted", "rollups", "crossings", "quarantine")
 
-    def __init__(self, program: Program, book: RegistryBook, partitions: int = 0) -> None:
+    def __init__(self, program: Program, book: RegistryBook, partitions: int = 0, seal: Seal = UNSEALED) -> None:
         self.program = program
         self.book = book
         self.partitions = partitions
+        self.seal = seal
         catalogue = program.catalogue
         self._offset_ms = {city.id: round(city.utc_offset_h * 3_600_000) for city in catalogue.cities.values()}
         self._kind = f"{self.name}@{self.version}/{catalogue.version}"
@@ -131,10 +142,9 @@ class Admit:
                     changes.append(at)
         return changes
 
-    @staticmethod
-    def _tick(record: Record) -> Tick | FrameError | None:
+    def _tick(self, record: Record) -> Tick | FrameError | None:
         try:
-            return read_tick(record)
+            return read_tick(record, self.seal)
         except FrameError as error:
             return error
 

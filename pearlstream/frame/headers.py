@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pearlstream.catalogue.models import Feed
 from pearlstream.errors import FrameError
 from pearlstream.fold import Headers, Record
+from pearlstream.frame.seal import HEADER, UNSEALED, Seal
 from pearlstream.frame.text import is_id, shown
 
 ARROW = "application/vnd.apache.arrow.stream"
@@ -80,20 +81,25 @@ def first_headers(headers: Headers) -> dict[str, str]:
     return found
 
 
-def tick_record(tick: Tick) -> tuple[None, bytes, tuple[tuple[str, bytes], ...]]:
+def tick_record(tick: Tick, seal: Seal = UNSEALED) -> tuple[None, bytes, tuple[tuple[str, bytes], ...]]:
     """Key, value and headers of a tick. It goes to every partition by number, as it has no key."""
-    headers = (
+    headers = [
         ("clock", b"%d" % tick.clock_ms),
         ("driver", tick.driver.encode("ascii", "replace")),
         ("registry", tick.registry.encode("ascii", "replace")),
-    )
-    return None, b"", (*headers, ("sim", b"1")) if tick.sim else headers
+    ]
+    if tick.sim:
+        headers.append(("sim", b"1"))
+    if seal.keys:
+        headers.append((HEADER, seal.of(tick)))
+    return None, b"", tuple(headers)
 
 
-def read_tick(record: Record) -> Tick | None:
+def read_tick(record: Record, seal: Seal = UNSEALED) -> Tick | None:
     """The tick that a record is, or None if it is none (a tick has no key, zero bytes and the header `clock`).
 
-    Raises FrameError: `tick_malformed` if clock, registry or driver cannot be read, `header_forbidden`.
+    Raises FrameError: `tick_malformed` if clock, registry or driver cannot be read, `tick_forged` if it is not under
+    the seal, `header_forbidden`.
     """
     if record.key is not None or record.value != b"":
         return None
@@ -108,7 +114,15 @@ def read_tick(record: Record) -> Tick | None:
         raise _malformed("registry", registry, "send the registry version as 8 hexadecimal digits")
     if not _driver(driver):
         raise _malformed("driver", driver, "send <id>/<epoch>")
-    return Tick(int(clock), driver, registry, values.get("sim") == "1")
+    tick = Tick(int(clock), driver, registry, values.get("sim") == "1")
+    if not seal.holds(tick, values.get(HEADER, "")):
+        why = "has a seal that is not ours" if HEADER in values else "has no seal"
+        raise FrameError(
+            "tick_forged",
+            f"a tick of {clock} by {shown(driver)} {why}",
+            remedy="only who drives time writes ticks; give it the same PEARLSTREAM_KAFKA__CLOCK_KEY",
+        )
+    return tick
 
 
 def _malformed(name: str, value: str, remedy: str) -> FrameError:

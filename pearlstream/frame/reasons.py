@@ -24,6 +24,7 @@ FRAME_REASONS: Mapping[str, str] = {
     "ragged": "columns of unequal length",
     "senml_unresolved": "a SenML pack or record whose name, time, unit or value cannot be resolved",
     "tick_malformed": "a tick whose clock or registry cannot be read",
+    "tick_forged": "a tick without the seal that PEARLSTREAM_KAFKA__CLOCK_KEY asks for",
     "too_large": "the message is larger than the limit",
     "too_many_columns": "more columns than the limit",
     "too_many_rows": "more readings than the limit",

@@ -176,7 +176,7 @@ def _last_clock(kafka: Kafka, partition: int) -> int | None:
         return -1
     last = records[-1]
     try:
-        tick = read_tick(Record(last.offset, last.key, last.value, last.headers))
+        tick = read_tick(Record(last.offset, last.key, last.value, last.headers), kafka.seal)
     except FrameError:
         return -1
     return tick.clock_ms if tick is not None else -1

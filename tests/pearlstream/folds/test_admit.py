@@ -11,8 +11,9 @@ import pytest
 from pearlstream.catalogue import load_catalogue
 from pearlstream.errors import RegistryMissing
 from pearlstream.fold import Output
-from pearlstream.frame import ARROW, JSON, Tick, encode_arrow, frame_headers, tick_record
-from pearlstream.position import Position
+from pearlstream.folds.admit import Admit
+from pearlstream.frame import ARROW, JSON, UNSEALED, Seal, Tick, encode_arrow, frame_headers, tick_record
+from pearlstream.position import Position, Source
 from pearlstream.quality import Quality
 from pearlstream.testing.world import T0, World, headers_by_name, table
 
@@ -187,6 +188,16 @@ def test_a_tick_nobody_can_read_is_quarantined_and_the_stream_goes_on(world: Wor
     outputs = world.admit()
     assert reasons(outputs) == {"tick_malformed": 0}
     assert of(outputs, "rollups")[-1]["clock"] == str(T0 + 10_000)
+
+
+def test_the_tick_of_a_stranger_is_quarantined_and_moves_no_time() -> None:
+    world, seal = World(CATALOGUE), Seal((b"k" * 16,), "pearl.")
+    for ms, by in ((10_000, seal), (3_600_000, UNSEALED), (20_000, seal)):
+        world.log.append(*tick_record(Tick(T0 + ms, "x/1"), by))
+    fold = Admit(world.program, world.book, seal=seal)
+    _, outputs = fold.apply(fold.start(Source("readings-1", 0)), world.log.records)
+    assert reasons(outputs) == {"tick_forged": 0}
+    assert [h["clock"] for h in of(outputs, "rollups")] == [str(T0 + 10_000), str(T0 + 20_000)]
 
 
 def test_two_reasons_in_one_frame_are_two_quarantine_records_of_one_position(world: World) -> None:

@@ -12,7 +12,16 @@ from kafka.partitioner.default import DefaultPartitioner, murmur2
 
 from pearlstream.errors import FrameError
 from pearlstream.fold import Record
-from pearlstream.frame import ARROW, SchemaVersion, Tick, expected_partition, frame_headers, read_tick, tick_record
+from pearlstream.frame import (
+    ARROW,
+    SchemaVersion,
+    Seal,
+    Tick,
+    expected_partition,
+    frame_headers,
+    read_tick,
+    tick_record,
+)
 from pearlstream.frame import partition as ours
 
 TICK = Tick(CLOCK_MS, "worker-1/7", "0a1b2c3d", sim=True)
@@ -79,6 +88,42 @@ def test_a_malformed_tick_is_refused_before_it_moves_time(headers: dict[str, str
 def test_a_tick_that_speaks_to_faust_is_refused() -> None:
     with pytest.raises(FrameError, match="faust-ag-replyto"):
         read_tick(tick(**{"clock": "5", "registry": "00000000", "faust-ag-replyto": "x"}))
+
+
+SEAL = Seal((b"k" * 16,), "pearl.")
+
+
+def test_a_sealed_tick_is_read_by_all_and_believed_by_those_who_know_the_key() -> None:
+    sealed = Record(0, *tick_record(TICK, SEAL))
+    assert read_tick(sealed) == TICK
+    assert read_tick(sealed, SEAL) == TICK
+    assert read_tick(sealed, Seal((b"n" * 16, *SEAL.keys), "pearl.")) == TICK
+
+
+@pytest.mark.parametrize(
+    "seal",
+    [Seal(), Seal((b"x" * 16,), "pearl."), Seal(SEAL.keys, "other.")],
+    ids=["no seal", "another key", "another pipeline"],
+)
+def test_the_tick_of_a_stranger_is_refused(seal: Seal) -> None:
+    with pytest.raises(FrameError) as caught:
+        read_tick(Record(0, *tick_record(TICK, seal)), SEAL)
+    assert caught.value.reason == "tick_forged"
+    assert "CLOCK_KEY" in caught.value.remedy
+
+
+@pytest.mark.parametrize("changed", ["clock", "driver", "registry", "sim"])
+def test_nothing_of_a_sealed_tick_can_be_changed(changed: str) -> None:
+    key, value, headers = tick_record(TICK, SEAL)
+    other = {"clock": b"%d" % (CLOCK_MS + 1), "driver": b"worker-2/7", "registry": b"0a1b2c3e", "sim": b"0"}
+    forged = tuple((name, other[name] if name == changed else said) for name, said in headers)
+    with pytest.raises(FrameError) as caught:
+        read_tick(Record(0, key, value, forged), SEAL)
+    assert caught.value.reason == "tick_forged"
+
+
+def test_no_key_shows_in_what_is_printed() -> None:
+    assert "kkkk" not in repr(SEAL)
 
 
 def test_frame_headers_are_read_back() -> None:
