@@ -20,6 +20,8 @@ CASES = {
     "indicate": ("indicate", "arrow"),
     "worker": ("worker", "arrow"),
     "worker-json": ("worker", "json"),
+    "sink": ("sink", "arrow"),
+    "end": ("end", "arrow"),
 }
 """Stages by name: what is measured, and in which encoding."""
 

@@ -1,51 +1,61 @@
-"""The worker in its place: the public command in a process of its own, on the embedded broker, held by its log.
+"""Stages in their place: public commands in processes of their own, on the embedded broker and store.
 
-The worker sleeps while a load is written, so that the producer's work is not in the figure, and wakes to find all of
-it: what is measured is catching up. Loads go on where the last one ended, with the same devices and one state. In the
-end everything that the worker wrote is read back and counted. Needs Linux, for the CPU time of another process.
+`worker`: sleeps while a load is written, so that the producer's work is not in the figure, and wakes to find all of
+it; what is measured is catching up. `sink`: the same, with what the worker made of the load. `end`: nobody sleeps; from
+the first frame that is sent to the last row that is stored. Loads go on where the last one ended, with the same
+devices and one state. In the end everything that was written is read back and counted.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deploy.bench.figures import Counted, Figure, Run
+from deploy.bench.figures import Counted, Figure, Run, own_cpu_s
 from deploy.bench.load import Load, Made, make
 from deploy.bench.pure import count_admitted
-from deploy.demo.clients import health_port, page, program
-from deploy.demo.probe import metrics
-from deploy.demo.watch import cpu_seconds
-from deploy.embedded.broker import Broker
-from deploy.embedded.child import Child, ChildSpec
-from pearlstream.broker import PartitionReader, admin_client, ensure_topics
+from deploy.bench.services import (
+    LOOK_EVERY_S,
+    PATIENCE_S,
+    Process,
+    running_broker,
+    running_sink,
+    running_store,
+    running_worker,
+)
+from pearlstream.broker import PartitionReader
 from pearlstream.catalogue import Catalogue
 from pearlstream.errors import ServiceError
 from pearlstream.fold import Record
-from pearlstream.settings import Kafka
+from pearlstream.settings import ClickHouse, Kafka
+from pearlstream.store import Store
 from producers.kafka_writer import KafkaWriter
 
-LOOK_EVERY_S = 0.1
-"""How often the worker is asked how far it is: often enough for a run of seconds, too seldom to cost anything."""
-PATIENCE_S = 600.0
-STAGES = ("worker",)
+STAGES = ("worker", "sink", "end")
 
 
 def measure(stage: str, load: Load, runs: int, catalogue: Catalogue) -> Figure:
-    """The figure of `worker --stage admit`: a load to warm up, then `runs` that count. Raises ServiceError."""
+    """The figure of a stage: a load to warm up, then `runs` that count. Raises ServiceError."""
     loads = _loads(load, runs + 1, catalogue)
-    with TemporaryDirectory(prefix="pearlstream-bench-") as folder, _broker(Path(folder), load) as kafka:
-        with closing(KafkaWriter(kafka)) as writer, _worker(kafka, Path(folder)) as worker:
-            writer.register(loads[0].devices)
-            done = [worker.catch_up(made, writer) for made in loads]
-            peak = worker.peak_rss_mb()
-        return Figure(stage, done[1:], peak, _counted(kafka, loads))
+    with TemporaryDirectory(prefix="pearlstream-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        kafka, broker = stack.enter_context(running_broker(folder, load))
+        writer = stack.enter_context(closing(KafkaWriter(kafka)))
+        place = Place(kafka, broker, writer, stack.enter_context(running_worker(kafka, folder)))
+        if stage != "worker":
+            place.store, place.engine = stack.enter_context(running_store(folder, catalogue))
+            place.sink = stack.enter_context(running_sink(kafka, place.store, folder))
+        writer.register(loads[0].devices)
+        run = {"worker": place.worker_run, "sink": place.sink_run, "end": place.end_run}[stage]
+        done = [run(made) for made in loads]
+        measured = place.worker if stage == "worker" else place.stored_by
+        peak = measured.peak_rss_mb()
+        counted = _admitted(kafka, loads) if stage == "worker" else _stored(place, loads, catalogue)
+        return Figure(stage, done[1:], peak, counted)
 
 
 def _loads(load: Load, count: int, catalogue: Catalogue) -> list[Made]:
@@ -53,102 +63,93 @@ def _loads(load: Load, count: int, catalogue: Catalogue) -> list[Made]:
     return [first, *(make(load, catalogue, after=replace(load, readings=load.readings * n)) for n in range(1, count))]
 
 
-@contextmanager
-def _broker(folder: Path, load: Load) -> Iterator[Kafka]:
-    """A broker with all topics."""
-    broker = Broker(folder)
-    broker.start()
-    try:
-        kafka = Kafka(bootstrap_servers=broker.bootstrap_servers, prefix="bench.", partitions=load.partitions)
-        with admin_client(kafka) as admin:
-            ensure_topics(admin, kafka)
-        yield kafka
-    finally:
-        broker.stop()
-
-
-@contextmanager
-def _worker(kafka: Kafka, folder: Path) -> Iterator[_Worker]:
-    """A worker that is ready."""
-    address = page(health_port(0, "worker"))
-    child = Child(
-        ChildSpec(
-            name="worker",
-            argv=program("worker", "--stage", "admit", "--alone"),
-            log_file=folder / "worker.log",
-            env={
-                "PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-                "PEARLSTREAM_KAFKA__PREFIX": kafka.prefix,
-                "PEARLSTREAM_KAFKA__PARTITIONS": str(kafka.partitions),
-                "PEARLSTREAM_WORKER__HEALTH_PORT": address.rpartition(":")[2],
-            },
-            ready=f"{address}/readyz",
-            ready_timeout_s=90.0,
-            max_restarts=0,
-        )
-    )
-    child.start()
-    try:
-        yield _Worker(child, address)
-    finally:
-        child.stop()
-
-
 @dataclass
-class _Worker:
-    """A worker and what it has been given so far."""
+class Place:
+    """Who takes part, and what they have been given so far."""
 
-    child: Child
-    address: str
+    kafka: Kafka
+    broker: Process
+    writer: KafkaWriter
+    worker: Process
+    store: ClickHouse = field(default_factory=ClickHouse)
+    engine: Process | None = None
+    sink: Process | None = None
     records: int = 0
+    readings: int = 0
 
-    def living(self) -> int:
-        """Its process id. Raises ServiceError if it has ended."""
-        pid = self.child.pid
-        if pid is None:
-            raise ServiceError(f"the worker ended\n{self.child.log_tail()}", remedy="see its last lines above")
-        return pid
+    @property
+    def stored_by(self) -> Process:
+        """The sink."""
+        assert self.sink is not None
+        return self.sink
 
-    def catch_up(self, made: Made, writer: KafkaWriter) -> Run:
+    def worker_run(self, made: Made) -> Run:
         """Write a load while the worker sleeps, wake it, and wait until it has written all that follows."""
-        os.kill(self.living(), signal.SIGSTOP)
-        try:
-            for one in made.sent:
-                writer.send_record(one.key, one.value, one.headers, one.partition)
-            writer.flush()
-        finally:
-            os.kill(self.living(), signal.SIGCONT)
-        self.records += len(made.sent)
-        wall, cpu = time.perf_counter(), self.cpu_s()
-        while not self._is_done():
-            self.living()
-            if time.perf_counter() > wall + PATIENCE_S:
-                raise ServiceError(f"the worker is not done after {PATIENCE_S:.0f} s", remedy="fewer --readings")
-            time.sleep(LOOK_EVERY_S)
-        return Run(made.total, time.perf_counter() - wall, {"worker": self.cpu_s() - cpu})
+        with self.worker.asleep():
+            self._write(made)
+        return self._timed(made, (self.worker,), self._admitted)
 
-    def _is_done(self) -> bool:
+    def sink_run(self, made: Made) -> Run:
+        """Let the worker admit a load while the sink sleeps, wake it, and wait until all is stored."""
+        assert self.engine is not None
+        with self.stored_by.asleep():
+            self._write(made)
+            self._timed(made, (self.worker,), self._admitted)
+        return self._timed(made, (self.stored_by, self.engine), self._in_the_store)
+
+    def end_run(self, made: Made) -> Run:
+        """Write a load while all are awake, and wait until all is stored."""
+        assert self.engine is not None
+        everybody = (self.worker, self.stored_by, self.engine, self.broker)
+        return self._timed(made, everybody, self._in_the_store, lambda: self._write(made))
+
+    def _write(self, made: Made) -> None:
+        for one in made.sent:
+            self.writer.send_record(one.key, one.value, one.headers, one.partition)
+        self.writer.flush()
+        self.records += len(made.sent)
+        self.readings += made.total
+
+    def _timed(
+        self,
+        made: Made,
+        processes: Sequence[Process],
+        done: Callable[[], bool],
+        work: Callable[[], None] | None = None,
+    ) -> Run:
+        """How long it takes until it is done, and the CPU time of these processes (and ours, if there is `work`)."""
+        wall, own = time.perf_counter(), own_cpu_s()
+        before = [process.cpu_s() for process in processes]
+        if work is not None:
+            work()
+            own = own_cpu_s() - own
+        while not done():
+            if time.perf_counter() > wall + PATIENCE_S:
+                raise ServiceError(f"not done after {PATIENCE_S:.0f} s", remedy="fewer --readings")
+            time.sleep(LOOK_EVERY_S)
+        seconds = time.perf_counter() - wall
+        cost = {one.name: one.cpu_s() - was for one, was in zip(processes, before, strict=True)}
+        return Run(made.total, seconds, cost | ({"producer": own} if work is not None else {}))
+
+    def _admitted(self) -> bool:
         """Whether all records are folded and what they brought forth is acknowledged."""
-        said = metrics(self.address)  # nothing while it is too busy to answer
+        said = self.worker.page()
         if said is None:
             return False
         folded = said.total("pearlstream_worker_records_total", stage="admit") or 0
         return folded >= self.records and said.total("pearlstream_worker_unacked_bytes", stage="admit") == 0
 
-    def cpu_s(self) -> float:
-        """CPU time of all its threads since it began. Raises ServiceError where the system does not tell."""
-        used = cpu_seconds(self.living())
-        if used is None:
-            raise ServiceError("the CPU time of the worker is not known", remedy="measure it on Linux")
-        return used
-
-    def peak_rss_mb(self) -> float:
-        """The most memory that it has held."""
-        lines = Path(f"/proc/{self.living()}/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+    def _in_the_store(self) -> bool:
+        """Whether as many readings are stored as were sent, and nothing of what the worker wrote waits."""
+        said = self.stored_by.page()
+        if said is None or not self._admitted():
+            return False
+        rows = said.by("pearlstream_sink_rows_total", "table")
+        raw = sum(count for table, count in rows.items() if table.startswith("readings_"))
+        return raw >= self.readings and said.total("pearlstream_sink_lag_records") == 0
 
 
-def _counted(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
+def _admitted(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
     """Everything that the worker wrote, held against everything that was sent."""
     records, targets = list[Record](), list[str]()
     for role in ("accepted", "rollups"):
@@ -159,3 +160,21 @@ def _counted(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
             records += found
             targets += [role] * len(found)
     return count_admitted(loads, records, targets)
+
+
+def _stored(place: Place, loads: Sequence[Made], catalogue: Catalogue) -> list[Counted]:
+    """Everything that the store holds, held against everything that was sent."""
+    total = sum(made.total for made in loads)
+    with closing(Store(place.store)) as store:
+        here = {"db": store.database}
+        raw = [store.query(ROWS, {**here, "table": name})[0][0] for (name,) in store.query(TABLES, here)]
+        (rolled,) = store.query(ROLLED, {**here, "measures": [f"{feed}.rows" for feed in catalogue.feeds]})[0]
+    return [Counted("stored readings", sum(raw), total), Counted("readings in the rollups", int(rolled), total)]
+
+
+TABLES = """
+SELECT name FROM system.tables
+WHERE database = {db:String} AND startsWith(name, 'readings_') AND engine LIKE '%MergeTree'
+"""
+ROWS = "SELECT count() FROM {db:Identifier}.{table:Identifier} FINAL"
+ROLLED = "SELECT sum(n) FROM {db:Identifier}.rollups FINAL WHERE measure IN {measures:Array(String)}"

@@ -64,6 +64,14 @@ def test_a_worker_in_its_place_writes_each_reading_once(encoding: Encoding) -> N
     assert figure.peak_rss_mb > 50
 
 
+@pytest.mark.parametrize(("stage", "processes"), [("sink", 2), ("end", 5)])
+def test_what_is_measured_to_the_store_is_there_once(stage: str, processes: int) -> None:
+    figure = placed.measure(stage, replace(SMALL, partitions=6), 1, CATALOGUE)
+    assert [one.what for one in figure.counted] == ["stored readings", "readings in the rollups"]
+    assert figure.exact
+    assert len(figure.runs[0].cpu_s) == processes
+
+
 def test_a_reading_that_is_lost_or_doubled_is_a_figure_that_does_not_count() -> None:
     made = make(SMALL, CATALOGUE)
     book = RegistryBook(CATALOGUE.feeds)
