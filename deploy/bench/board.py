@@ -28,17 +28,18 @@ class Board:
             click.echo(machine())
             click.echo(f"{'stage':24}{'encoding':>9}{'rows':>7}{'readings/s':>13}{'CPU-s/million':>15}{'MB':>8}")
 
-    def add(self, case: dict[str, Any]) -> None:
-        """Measure a case. Raises ServiceError if its process fails."""
+    def add(self, case: dict[str, Any], **about: Any) -> dict[str, Any]:
+        """Measure a case; the figure, with what is said `about` it. Raises ServiceError if its process fails."""
         argv = [sys.executable, "-P", "-m", "deploy.bench.child", orjson.dumps(case).decode()]
         ran = subprocess.run(argv, capture_output=True, check=False)
         if ran.returncode:
             tail = ran.stderr.decode(errors="replace")[-2000:]
             raise ServiceError(f"measuring {case['name']} failed\n{tail}", remedy="see the lines above")
-        figure = orjson.loads(ran.stdout)
+        figure: dict[str, Any] = {**orjson.loads(ran.stdout), **about}
         self.figures.append(figure)
         if self.told:
             _tell(figure)
+        return figure
 
     @property
     def exact(self) -> bool:

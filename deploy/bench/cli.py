@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deploy.bench.sweep import AXES
 from pearlstream.errors import EXIT_FINDING
 
 CASES = {
@@ -36,6 +37,9 @@ CASES = {
 @click.option("--cities", type=click.IntRange(1), default=23, show_default=True, help="The first of the catalogue's.")
 @click.option("--feed", "feeds", multiple=True, default=["traffic.flow"], show_default=True, help="Repeatable.")
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="The median of so many counts.")
+@click.option(
+    "--sweep", "axes", multiple=True, type=click.Choice([*AXES, "all"]), help="How the cost grows with it; repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(
     stages: tuple[str, ...],
@@ -45,12 +49,13 @@ def bench(
     cities: int,
     feeds: tuple[str, ...],
     runs: int,
+    axes: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure how fast each stage is, each in a process of its own.
 
     A run ends with a count of what came out; if it is not what went in, the figure does not count and the exit code
-    is 1.
+    is 1. With --sweep: how the cost of the stages (by default of `admit`) grows.
     """
     import orjson
 
@@ -65,13 +70,33 @@ def bench(
     }
     _known(feeds)
     board = Board(told=not as_json)
-    for name in stages or CASES:
-        stage, encoding = CASES[name]
-        board.add({"stage": stage, "name": name, "runs": runs, "load": {**load, "encoding": encoding}})
+    if axes:
+        _sweep(board, stages or ("admit",), tuple(AXES) if "all" in axes else axes, load, runs)
+    else:
+        for name in stages or CASES:
+            board.add(_case(name, load, runs))
     if as_json:
         click.echo(orjson.dumps(board.figures).decode())
     if not board.exact:
         sys.exit(EXIT_FINDING)
+
+
+def _case(name: str, load: dict[str, Any], runs: int) -> dict[str, Any]:
+    stage, encoding = CASES[name]
+    return {"stage": stage, "name": name, "runs": runs, "load": {**load, "encoding": encoding}}
+
+
+def _sweep(board: Any, stages: tuple[str, ...], axes: tuple[str, ...], load: dict[str, Any], runs: int) -> None:
+    from deploy.bench.sweep import Point, drawn, loads
+
+    for name in stages:
+        for axis in axes:
+            points = []
+            for value, varied in loads(axis, load):
+                figure = board.add(_case(name, varied, runs), sweep={"axis": axis, "value": value})
+                points.append(Point(value, figure["cpu_s_per_million"], figure["peak_rss_mb"]))
+            if board.told:
+                click.echo("\n".join(drawn(axis, points)))
 
 
 def _known(feeds: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from deploy.bench import placed, pure
+from deploy.bench import placed, pure, sweep
 from deploy.bench.cli import CASES, bench
 from deploy.bench.figures import Counted, Figure, Run
 from deploy.bench.load import Encoding, Load, Sent, make
@@ -115,3 +115,28 @@ def test_the_command_measures_a_stage_in_a_process_of_its_own() -> None:
     (figure,) = json.loads(ran.stdout)
     assert (figure["stage"], figure["encoding"], figure["runs"], figure["exact"]) == ("decode-json", "json", 2, True)
     assert {"readings_per_s", "cpu_s_per_million", "peak_rss_mb"} <= figure.keys()
+
+
+def test_what_a_frame_and_a_reading_cost_is_read_off_the_curve() -> None:
+    points = [sweep.Point(rows, 2.0 + 150.0 / rows, 100.0) for rows in (1, 10, 100, 1000)]
+    assert sweep.cost_of(points) == pytest.approx((2.0, 150.0))
+    assert "a reading costs 2.00 us, a frame 150 us" in sweep.drawn("frame-rows", points)[-1]
+
+
+def test_what_a_device_takes_is_read_off_the_curve() -> None:
+    points = [sweep.Point(1000, 1.0, 100.0), sweep.Point(1000 + (1 << 20), 1.5, 164.0)]
+    assert sweep.bytes_each(points) == 64
+
+
+def test_a_sweep_of_small_frames_takes_fewer_readings() -> None:
+    made = dict(sweep.loads("frame-rows", {"readings": 1_000_000, "frame_rows": 500}))
+    assert made[1]["readings"] == sweep.MOST_FRAMES
+    assert made[5000] == {"readings": 1_000_000, "frame_rows": 5000}
+
+
+def test_a_sweep_measures_each_point_and_draws_the_curve() -> None:
+    done = CliRunner().invoke(bench, ["--sweep", "cities", "--readings", "5000", "--devices", "100", "--runs", "1"])
+    assert done.exit_code == 0, done.output
+    curve = [line.split() for line in done.output.splitlines() if line.strip().startswith("cities")]
+    assert [words[1] for words in curve] == ["1", "5", "23"]
+    assert all("█" in words[2] for words in curve)
