@@ -200,12 +200,14 @@ def _watch(g: Gathered, devices: DeviceTable, kept: Ints) -> None:
 
 def _boots(g: Gathered) -> list[str | None] | None:
     """The life that each reading's device names, by column or for the whole frame; None if no frame names any."""
+    frames = [item.frame for item in g.items if item.frame is not None]
+    if not any(frame.boot or "boot" in frame.batch.schema.names for frame in frames):
+        return None
     boots: list[str | None] = []
-    for item in g.items:
-        assert item.frame is not None
-        batch, rows = item.frame.batch, item.stop - item.start
-        own = batch.column("boot").to_pylist() if "boot" in batch.schema.names else [None] * rows
-        boots += [one or item.frame.boot for one in own]
+    for frame in frames:
+        batch = frame.batch
+        own = batch.column("boot").to_pylist() if "boot" in batch.schema.names else [None] * batch.num_rows
+        boots += [one or frame.boot for one in own]
     return boots if any(boots) else None
 
 
