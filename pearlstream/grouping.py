@@ -13,8 +13,6 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-import polars as pl
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -57,16 +55,6 @@ def codes_of_ints(values: Ints) -> Codes:
     low, high = int(values.min()), int(values.max())
     codes = Codes(values - low, high - low + 1) if high - low < ROOM else Codes(values, ROOM)
     return codes if codes.size <= 2 * len(values) + 1024 else codes.dense()
-
-
-def codes_of(column: pl.Series) -> Codes:
-    """Codes of a column of integers, booleans or text; nulls are a value of their own."""
-    if column.dtype == pl.Boolean:
-        column = column.cast(pl.Int64)
-    if column.dtype.is_integer() and not column.null_count():
-        return codes_of_ints(column.cast(pl.Int64).to_numpy())
-    encoded: Any = pc.dictionary_encode(column.to_arrow(), null_encoding="encode")
-    return Codes(encoded.indices.to_numpy().astype(np.int64), max(1, len(encoded.dictionary)))
 
 
 @dataclass(frozen=True)
