@@ -36,7 +36,7 @@ class _Ready(NamedTuple):
     def grid(self, rows: Rows) -> Floats:
         """The rows' numbers on the grid of 10^-decimals, half upwards, still as floats; NaN where unknown."""
         scale = 10.0**self.spec.decimals
-        return rows.kept((self.value.sql, scale), lambda: np.floor(self.value.on(rows) * scale + 0.5))
+        return rows.kept((self.value.sql, scale), lambda rows: np.floor(self.value.on(rows) * scale + 0.5))
 
     def asks(self, rows: Rows) -> Any:
         """The rows that `where` and every required field let through, in a city that counts."""
@@ -44,7 +44,7 @@ class _Ready(NamedTuple):
         return asked & self._among(rows) if self.spec.city else asked
 
     def _among(self, rows: Rows) -> Bools:
-        def make() -> Bools:
+        def make(rows: Rows) -> Bools:
             words = rows.words(self.spec.city).filled()
             return np.array([word in self.spec.cities for word in words.words], bool)[words.codes]
 
@@ -90,7 +90,7 @@ class _Class(NamedTuple):
             return None
         number = to_number(self.key.node)
 
-        def make() -> Ints:
+        def make(rows: Rows) -> Ints:
             values = everywhere(number.on(rows), rows)
             keys = np.searchsorted(self.edges, values, side="right") if self.edges else np.floor(values)
             usable = ~np.isnan(values) if self.edges else np.abs(keys) <= LIMIT
@@ -100,6 +100,7 @@ class _Class(NamedTuple):
 
 
 NO_KEY = -(1 << 62)
+"""Stands for a key that is not known; no key is so small."""
 
 
 class _Found(NamedTuple):
@@ -137,8 +138,8 @@ class Plan:
     def _reduced(self, rows: Rows, group: _Class, some: Sequence[_Ready]) -> Iterator[_Found]:
         """What is reduced over the groups of one class, measure by measure: the groups in which a row counts."""
         time, length = rows.ints(group.pane_of.column), group.pane_len_s * 1000
-        pane = rows.kept((group.pane_of, length), lambda: time // length)
-        panes = rows.kept((group.pane_of, length, Codes), lambda: codes_of_ints(pane))
+        pane = rows.kept((group.pane_of, length), lambda _: time // length)
+        panes = rows.kept((group.pane_of, length, Codes), lambda _: codes_of_ints(pane))
         parts = [self._place(rows, group.city or "city", group.by), panes]
         keys, taken = group.keys(rows), None
         if keys is not None:
@@ -161,7 +162,7 @@ class Plan:
     def _place(self, rows: Rows, city: str, by: tuple[str, ...]) -> Codes:
         """The codes of everything but pane and key that partials are split by."""
 
-        def make() -> Codes:
+        def make(rows: Rows) -> Codes:
             split = [codes_of_ints(rows.ints(name)) for name in self.extra]
             words = [rows.words(name).filled().as_codes() for name in (city, *by)]
             return joined([*split, codes_of_ints(rows.ints("late").astype(np.int64)), *words])
@@ -215,7 +216,7 @@ def _cities(rows: Rows, spec: MeasureSpec) -> tuple[Ints, list[str]]:
 def _dims(rows: Rows, by: tuple[str, ...]) -> tuple[Ints, list[str]]:
     """Each row's dimensions as a place among texts."""
 
-    def make() -> tuple[Ints, list[str]]:
+    def make(rows: Rows) -> tuple[Ints, list[str]]:
         words = {name: rows.words(name).filled() for name in sorted(by)}
         if not words:
             return np.zeros(len(rows), np.int64), [""]

@@ -68,18 +68,12 @@ class Node:
 
     def on(self, rows: Rows) -> Any:
         """The number, where the condition holds, or the text."""
-        found = rows.computed.get(self.sql)
-        if found is None:
-            found = rows.computed[self.sql] = self.make(rows)
-        return found
+        return rows.kept(self.sql, self.make)
 
     def fails_on(self, rows: Rows) -> Any:
         """Where a condition does not hold, known for certain."""
-        found = rows.computed.get(self._denied)
-        if found is None:
-            assert self.deny is not None
-            found = rows.computed[self._denied] = self.deny(rows)
-        return found
+        assert self.deny is not None
+        return rows.kept(self._denied, self.deny)
 
 
 def literal(value: float) -> Node:

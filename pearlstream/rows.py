@@ -57,20 +57,20 @@ class Words(NamedTuple):
 
 
 class Rows:
-    """Columns by name. `computed`: what has been made of them, each thing once, for all who ask."""
+    """Columns by name, and what has been made of them: each thing once, for all who ask."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self.frame = frame
-        self.computed: dict[Hashable, Any] = {}
+        self._kept: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return self.frame.height
 
-    def kept(self, what: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives, computed when it is first asked for under the name `what`."""
-        found: T | None = self.computed.get(what)
+    def kept(self, what: Hashable, make: Callable[[Rows], T]) -> T:
+        """What `make` makes of these rows, when it is first asked for under the name `what`. Never None."""
+        found: T | None = self._kept.get(what)
         if found is None:
-            found = self.computed[what] = make()
+            found = self._kept[what] = make(self)
         return found
 
     def ints(self, name: str) -> Ints:
@@ -86,7 +86,7 @@ class Rows:
 
     def truths(self, name: str) -> tuple[Bools, Bools]:
         """Where a column is true (any number but 0), and where it is false; neither where it is null."""
-        return self.kept((name, "truths"), lambda: self._truths(name))
+        return self.kept((name, "truths"), lambda rows: rows._truths(name))
 
     def _truths(self, name: str) -> tuple[Bools, Bools]:
         column = self.frame.get_column(name)
@@ -98,7 +98,7 @@ class Rows:
 
     def words(self, name: str) -> Words:
         """A column as text."""
-        return self.kept((name, Words), lambda: _words(self.frame.get_column(name)))
+        return self.kept((name, Words), lambda rows: _words(rows.frame.get_column(name)))
 
 
 def _words(column: pl.Series) -> Words:

@@ -22,7 +22,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as SourceError
 
 from pearlstream.errors import SettingsError
-from pearlstream.frame.seal import Seal
+from pearlstream.seal import Seal
 
 SHORTEST_KEY = 16
 """Characters of a key that seals ticks."""

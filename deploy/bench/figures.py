@@ -90,8 +90,3 @@ def timed(readings: int, work: Callable[[], object]) -> Run:
 def own_peak_rss_mb() -> float:
     """The most memory that this process has held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def own_cpu_s() -> float:
-    """CPU time of all threads of this process since it began."""
-    return time.process_time()

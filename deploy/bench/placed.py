@@ -11,11 +11,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple, Protocol
 
-from deploy.bench.figures import Counted, Figure, Run, own_cpu_s
+from deploy.bench.figures import Counted, Figure, Run
 from deploy.bench.load import Load, Made, make
 from deploy.bench.pure import count_admitted
 from deploy.bench.services import (
@@ -45,17 +46,19 @@ def measure(stage: str, load: Load, runs: int, catalogue: Catalogue) -> Figure:
         folder = Path(name)
         kafka, broker = stack.enter_context(running_broker(folder, load))
         writer = stack.enter_context(closing(KafkaWriter(kafka)))
-        place = Place(kafka, broker, writer, stack.enter_context(running_worker(kafka, folder)))
-        if stage != "worker":
-            place.store, place.engine = stack.enter_context(running_store(folder, catalogue))
-            place.sink = stack.enter_context(running_sink(kafka, place.store, folder))
+        worker = stack.enter_context(running_worker(kafka, folder))
         writer.register(loads[0].devices)
-        run = {"worker": place.worker_run, "sink": place.sink_run, "end": place.end_run}[stage]
-        done = [run(made) for made in loads]
-        measured = place.worker if stage == "worker" else place.stored_by
-        peak = measured.peak_rss_mb()
-        counted = _admitted(kafka, loads) if stage == "worker" else _stored(place, loads, catalogue)
-        return Figure(stage, done[1:], peak, counted)
+        if stage == "worker":
+            alone = Admitting(writer, worker)
+            done, measured = [alone.catch_up(made) for made in loads], worker
+            counted = _admitted(kafka, loads)
+        else:
+            store, engine = stack.enter_context(running_store(folder, catalogue))
+            measured = stack.enter_context(running_sink(kafka, store, folder))
+            whole = Storing(Admitting(writer, worker), measured, engine, broker)
+            done = [whole.catch_up(made) if stage == "sink" else whole.all_at_once(made) for made in loads]
+            counted = _stored(store, loads, catalogue)
+        return Figure(stage, done[1:], measured.peak_rss_mb(), counted)
 
 
 def _loads(load: Load, count: int, catalogue: Catalogue) -> list[Made]:
@@ -64,74 +67,31 @@ def _loads(load: Load, count: int, catalogue: Catalogue) -> list[Made]:
 
 
 @dataclass
-class Place:
-    """Who takes part, and what they have been given so far."""
+class Admitting:
+    """Producer and worker, and what they have been given so far."""
 
-    kafka: Kafka
-    broker: Process
     writer: KafkaWriter
     worker: Process
-    store: ClickHouse = field(default_factory=ClickHouse)
-    engine: Process | None = None
-    sink: Process | None = None
     records: int = 0
     readings: int = 0
 
-    @property
-    def stored_by(self) -> Process:
-        """The sink."""
-        assert self.sink is not None
-        return self.sink
-
-    def worker_run(self, made: Made) -> Run:
+    def catch_up(self, made: Made) -> Run:
         """Write a load while the worker sleeps, wake it, and wait until it has written all that follows."""
         with self.worker.asleep():
-            self._write(made)
-        return self._timed(made, (self.worker,), self._admitted)
+            self.write(made)
+        meter = Meter((self.worker,))
+        wait_until(self.admitted)
+        return meter.run(made)
 
-    def sink_run(self, made: Made) -> Run:
-        """Let the worker admit a load while the sink sleeps, wake it, and wait until all is stored."""
-        assert self.engine is not None
-        with self.stored_by.asleep():
-            self._write(made)
-            self._timed(made, (self.worker,), self._admitted)
-        return self._timed(made, (self.stored_by, self.engine), self._in_the_store)
-
-    def end_run(self, made: Made) -> Run:
-        """Write a load while all are awake, and wait until all is stored."""
-        assert self.engine is not None
-        everybody = (self.worker, self.stored_by, self.engine, self.broker)
-        return self._timed(made, everybody, self._in_the_store, lambda: self._write(made))
-
-    def _write(self, made: Made) -> None:
+    def write(self, made: Made) -> None:
+        """Write a load."""
         for one in made.sent:
             self.writer.send_record(one.key, one.value, one.headers, one.partition)
         self.writer.flush()
         self.records += len(made.sent)
         self.readings += made.total
 
-    def _timed(
-        self,
-        made: Made,
-        processes: Sequence[Process],
-        done: Callable[[], bool],
-        work: Callable[[], None] | None = None,
-    ) -> Run:
-        """How long it takes until it is done, and the CPU time of these processes (and ours, if there is `work`)."""
-        wall, own = time.perf_counter(), own_cpu_s()
-        before = [process.cpu_s() for process in processes]
-        if work is not None:
-            work()
-            own = own_cpu_s() - own
-        while not done():
-            if time.perf_counter() > wall + PATIENCE_S:
-                raise ServiceError(f"not done after {PATIENCE_S:.0f} s", remedy="fewer --readings")
-            time.sleep(LOOK_EVERY_S)
-        seconds = time.perf_counter() - wall
-        cost = {one.name: one.cpu_s() - was for one, was in zip(processes, before, strict=True)}
-        return Run(made.total, seconds, cost | ({"producer": own} if work is not None else {}))
-
-    def _admitted(self) -> bool:
+    def admitted(self) -> bool:
         """Whether all records are folded and what they brought forth is acknowledged."""
         said = self.worker.page()
         if said is None:
@@ -139,14 +99,90 @@ class Place:
         folded = said.total("pearlstream_worker_records_total", stage="admit") or 0
         return folded >= self.records and said.total("pearlstream_worker_unacked_bytes", stage="admit") == 0
 
-    def _in_the_store(self) -> bool:
+
+@dataclass
+class Storing:
+    """The whole way: what goes before, the sink, the store behind it, and the broker between."""
+
+    before: Admitting
+    sink: Process
+    store: Process
+    broker: Process
+
+    def catch_up(self, made: Made) -> Run:
+        """Let the worker admit a load while the sink sleeps, wake it, and wait until all is stored."""
+        with self.sink.asleep():
+            self.before.write(made)
+            wait_until(self.before.admitted)
+        meter = Meter((self.sink, self.store))
+        wait_until(self._stored)
+        return meter.run(made)
+
+    def all_at_once(self, made: Made) -> Run:
+        """Write a load while all are awake, and wait until all is stored."""
+        everybody = (OURSELVES, self.broker, self.before.worker, self.sink, self.store)
+        meter = Meter(everybody)
+        self.before.write(made)
+        wait_until(lambda: self.before.admitted() and self._stored())
+        return meter.run(made)
+
+    def _stored(self) -> bool:
         """Whether as many readings are stored as were sent, and nothing of what the worker wrote waits."""
-        said = self.stored_by.page()
-        if said is None or not self._admitted():
+        said = self.sink.page()
+        if said is None:
             return False
         rows = said.by("pearlstream_sink_rows_total", "table")
         raw = sum(count for table, count in rows.items() if table.startswith("readings_"))
-        return raw >= self.readings and said.total("pearlstream_sink_lag_records") == 0
+        return raw >= self.before.readings and said.total("pearlstream_sink_lag_records") == 0
+
+
+class Spends(Protocol):
+    """Something that takes CPU time."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the figure."""
+        ...
+
+    def cpu_s(self) -> float:
+        """CPU time since it began."""
+        ...
+
+
+class Ourselves(NamedTuple):
+    """The process that measures, which is the producer."""
+
+    name: str = "producer"
+
+    def cpu_s(self) -> float:
+        """CPU time of all its threads."""
+        return time.process_time()
+
+
+OURSELVES = Ourselves()
+
+
+class Meter:
+    """Time by the wall, and the CPU time that these processes take, from now on."""
+
+    def __init__(self, processes: Sequence[Spends]) -> None:
+        self._processes = processes
+        self._wall, self._before = time.perf_counter(), [one.cpu_s() for one in processes]
+
+    def run(self, made: Made) -> Run:
+        """What was spent on a load until now."""
+        seconds = time.perf_counter() - self._wall
+        cost = {one.name: one.cpu_s() - was for one, was in zip(self._processes, self._before, strict=True)}
+        return Run(made.total, seconds, cost)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Ask again and again. Raises ServiceError if it takes too long."""
+    until = time.perf_counter() + PATIENCE_S
+    while not done():
+        if time.perf_counter() > until:
+            raise ServiceError(f"not done after {PATIENCE_S:.0f} s", remedy="fewer --readings")
+        time.sleep(LOOK_EVERY_S)
 
 
 def _admitted(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
@@ -162,10 +198,10 @@ def _admitted(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
     return count_admitted(loads, records, targets)
 
 
-def _stored(place: Place, loads: Sequence[Made], catalogue: Catalogue) -> list[Counted]:
+def _stored(settings: ClickHouse, loads: Sequence[Made], catalogue: Catalogue) -> list[Counted]:
     """Everything that the store holds, held against everything that was sent."""
     total = sum(made.total for made in loads)
-    with closing(Store(place.store)) as store:
+    with closing(Store(settings)) as store:
         here = {"db": store.database}
         raw = [store.query(ROWS, {**here, "table": name})[0][0] for (name,) in store.query(TABLES, here)]
         (rolled,) = store.query(ROLLED, {**here, "measures": [f"{feed}.rows" for feed in catalogue.feeds]})[0]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.bench.load import Load
-from deploy.demo.clients import health_port, page, program
+from deploy.demo.clients import environment_of, health_port, page, program
 from deploy.demo.probe import Page, metrics
 from deploy.demo.watch import cpu_seconds
 from deploy.embedded.broker import Broker
@@ -22,7 +22,7 @@ from deploy.embedded.store.launch import Store as StoreProcess
 from pearlstream.broker import admin_client, ensure_topics
 from pearlstream.catalogue import Catalogue
 from pearlstream.errors import ServiceError
-from pearlstream.settings import ClickHouse, Kafka
+from pearlstream.settings import ClickHouse, Kafka, load_settings
 from pearlstream.store import Store
 from sinks.clickhouse.migrate import migrate
 
@@ -105,40 +105,27 @@ def running_store(folder: Path, catalogue: Catalogue) -> Iterator[tuple[ClickHou
 @contextmanager
 def running_worker(kafka: Kafka, folder: Path) -> Iterator[Process]:
     """A worker that admits, and is ready."""
-    with _running("worker", ("worker", "--stage", "admit", "--alone"), kafka, {}, folder) as worker:
+    with _running("worker", ("worker", "--stage", "admit", "--alone"), kafka, ClickHouse(), folder) as worker:
         yield worker
 
 
 @contextmanager
 def running_sink(kafka: Kafka, store: ClickHouse, folder: Path) -> Iterator[Process]:
     """A sink that is ready."""
-    where = {
-        "PEARLSTREAM_CLICKHOUSE__URL": store.url,
-        "PEARLSTREAM_CLICKHOUSE__USER": store.user,
-        "PEARLSTREAM_CLICKHOUSE__PASSWORD": store.password.get_secret_value(),
-        "PEARLSTREAM_CLICKHOUSE__DATABASE": store.database,
-    }
-    with _running("sink", ("sink",), kafka, where, folder) as sink:
+    with _running("sink", ("sink",), kafka, store, folder) as sink:
         yield sink
 
 
 @contextmanager
-def _running(
-    name: str, command: tuple[str, ...], kafka: Kafka, more: Mapping[str, str], folder: Path
-) -> Iterator[Process]:
+def _running(name: str, command: Sequence[str], kafka: Kafka, store: ClickHouse, folder: Path) -> Iterator[Process]:
     address = page(health_port(0, name))
+    settings = load_settings().model_copy(update={"kafka": kafka, "clickhouse": store})
     child = Child(
         ChildSpec(
             name=name,
             argv=program(*command),
             log_file=folder / f"{name}.log",
-            env={
-                "PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-                "PEARLSTREAM_KAFKA__PREFIX": kafka.prefix,
-                "PEARLSTREAM_KAFKA__PARTITIONS": str(kafka.partitions),
-                f"PEARLSTREAM_{name.upper()}__HEALTH_PORT": address.rpartition(":")[2],
-                **more,
-            },
+            env=environment_of(settings) | {f"PEARLSTREAM_{name.upper()}__HEALTH_PORT": address.rpartition(":")[2]},
             ready=f"{address}/readyz",
             ready_timeout_s=90.0,
             max_restarts=0,

@@ -59,7 +59,7 @@ def client_settings(settings: Settings, environment: Mapping[str, str], prefix: 
 
 
 def environment_of(settings: Settings, *, inherit: bool = False) -> dict[str, str]:
-    """Settings of a run as environment names, for its processes. Holds the password: never shown or logged.
+    """Settings of a run as environment names, for its processes. Holds secrets: never shown or logged.
 
     `inherit`: on top of our own environment.
     """
@@ -68,6 +68,8 @@ def environment_of(settings: Settings, *, inherit: bool = False) -> dict[str, st
         **(os.environ if inherit else {}),
         "PEARLSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "PEARLSTREAM_KAFKA__PREFIX": kafka.prefix,
+        "PEARLSTREAM_KAFKA__PARTITIONS": str(kafka.partitions),
+        "PEARLSTREAM_KAFKA__CLOCK_KEY": kafka.clock_key.get_secret_value(),
         "PEARLSTREAM_CLICKHOUSE__URL": clickhouse.url,
         "PEARLSTREAM_CLICKHOUSE__USER": clickhouse.user,
         "PEARLSTREAM_CLICKHOUSE__PASSWORD": clickhouse.password.get_secret_value(),

@@ -24,8 +24,6 @@ from pearlstream.folds.devices_pack import pack_table, unpack_table
 from pearlstream.folds.gather import NO_CLOCK, Gathered, Item, count, gather, judge, measured_rows, static_columns
 from pearlstream.folds.rollup import Open, close_cuts
 from pearlstream.frame import (
-    UNSEALED,
-    Seal,
     Tick,
     accepted_schema,
     decode_all,
@@ -36,6 +34,7 @@ from pearlstream.frame import (
 from pearlstream.position import Position, Source
 from pearlstream.program import Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
+from pearlstream.seal import UNSEALED, Seal
 
 ROWS_PER_ROLLUP = 100_000
 """A rollup record is written at the latest after so many accepted readings, tick or no tick."""

@@ -29,7 +29,6 @@ from pearlstream.frame.ids import bad_ids
 from pearlstream.frame.partition import expected_partition
 from pearlstream.frame.reasons import FRAME_REASONS, ROW_REASONS
 from pearlstream.frame.schema import accepted_schema, canonical_schema
-from pearlstream.frame.seal import UNSEALED, Seal
 
 __all__ = [
     "ARROW",
@@ -37,11 +36,9 @@ __all__ = [
     "JSON",
     "ROW_REASONS",
     "SENML",
-    "UNSEALED",
     "Decoded",
     "Flaw",
     "SchemaVersion",
-    "Seal",
     "Tick",
     "accepted_schema",
     "bad_ids",

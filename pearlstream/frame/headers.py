@@ -9,8 +9,8 @@ from typing import NamedTuple
 from pearlstream.catalogue.models import Feed
 from pearlstream.errors import FrameError
 from pearlstream.fold import Headers, Record
-from pearlstream.frame.seal import HEADER, UNSEALED, Seal
 from pearlstream.frame.text import is_id, shown
+from pearlstream.seal import CLOCK_MAC, UNSEALED, Seal
 
 ARROW = "application/vnd.apache.arrow.stream"
 """Content type of an Arrow IPC stream, the default of our own producers."""
@@ -91,7 +91,7 @@ def tick_record(tick: Tick, seal: Seal = UNSEALED) -> tuple[None, bytes, tuple[t
     if tick.sim:
         headers.append(("sim", b"1"))
     if seal.keys:
-        headers.append((HEADER, seal.of(tick)))
+        headers.append((CLOCK_MAC, seal.of(tick)))
     return None, b"", tuple(headers)
 
 
@@ -115,8 +115,8 @@ def read_tick(record: Record, seal: Seal = UNSEALED) -> Tick | None:
     if not _driver(driver):
         raise _malformed("driver", driver, "send <id>/<epoch>")
     tick = Tick(int(clock), driver, registry, values.get("sim") == "1")
-    if not seal.holds(tick, values.get(HEADER, "")):
-        why = "has a seal that is not ours" if HEADER in values else "has no seal"
+    if not seal.holds(tick, values.get(CLOCK_MAC, "")):
+        why = "has a seal that is not ours" if CLOCK_MAC in values else "has no seal"
         raise FrameError(
             "tick_forged",
             f"a tick of {clock} by {shown(driver)} {why}",

@@ -41,8 +41,8 @@ class Breaker:
 
 LEAST_ROWS = 1000
 SLOWEST_S = 10.0
-REST = 3.0
-"""Cuts are at least this many times as far apart as the store needs for one."""
+REST, MOST = 3.0, 10.0
+"""Cuts are this many times as far apart as the store needs for one, up to so many times their usual distance."""
 EASE_S = 60.0
 """After so long without trouble cuts go back to their usual size, a step at a time."""
 
@@ -62,9 +62,9 @@ class Pace:
 
     @property
     def gap_s(self) -> float:
-        """Seconds from one cut to the next: `flush_s`, or as long as leaves the store two thirds of the time. With a
-        `flush_s` of 0 there is no waiting."""
-        return max(self.flush_s, min(REST * self._took_s, SLOWEST_S)) if self.flush_s else 0.0
+        """Seconds from one cut to the next: `flush_s`, or as long as leaves the store two thirds of the time, but never
+        more than ten times `flush_s`."""
+        return min(max(self.flush_s, REST * self._took_s), MOST * self.flush_s)
 
     def took(self, seconds: float) -> None:
         """Note how long the store took over the last cut."""

@@ -10,12 +10,13 @@ import pytest
 
 from pearlstream.catalogue import load_catalogue
 from pearlstream.errors import RegistryMissing
-from pearlstream.fold import Output
+from pearlstream.fold import Log, Output
 from pearlstream.folds.admit import Admit
-from pearlstream.frame import ARROW, JSON, UNSEALED, Seal, Tick, encode_arrow, frame_headers, tick_record
+from pearlstream.frame import ARROW, JSON, Tick, encode_arrow, frame_headers, tick_record
 from pearlstream.position import Position, Source
 from pearlstream.quality import Quality
-from pearlstream.testing.world import T0, World, headers_by_name, table
+from pearlstream.seal import UNSEALED, Seal
+from pearlstream.testing.world import T0, World, headers_by_name, run, table
 
 CITY = "440300"
 FEED = "factory.machine"
@@ -277,11 +278,6 @@ def test_a_rollup_is_cut_when_too_many_readings_wait(world: World, monkeypatch: 
 
 
 def test_frames_of_another_partitions_city_are_set_aside() -> None:
-    from pearlstream.fold import Log
-    from pearlstream.folds.admit import Admit
-    from pearlstream.position import Source
-    from pearlstream.testing.world import run
-
     world = World(CATALOGUE)
     value = encode_arrow(CATALOGUE.feeds[FEED], {"device": ["d0"], "ts": [T0], "seq": [0], "state": ["RUN"]})
     log = Log()

@@ -15,7 +15,6 @@ from pearlstream.fold import Record
 from pearlstream.frame import (
     ARROW,
     SchemaVersion,
-    Seal,
     Tick,
     expected_partition,
     frame_headers,
@@ -23,6 +22,7 @@ from pearlstream.frame import (
     tick_record,
 )
 from pearlstream.frame import partition as ours
+from pearlstream.seal import Seal
 
 TICK = Tick(CLOCK_MS, "worker-1/7", "0a1b2c3d", sim=True)
 

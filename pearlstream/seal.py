@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pearlstream.frame.headers import Tick
 
-HEADER = "clock-mac"
+CLOCK_MAC = "clock-mac"
+"""The header of a tick that holds its seal."""
 
 
 @dataclass(frozen=True)
