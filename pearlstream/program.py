@@ -130,8 +130,11 @@ class IndicatorProgram:
 
     @cached_property
     def named(self) -> tuple[tuple[str, str, MeasureRef], ...]:
-        """The measures by the names that formulas use: of the value, and of the number of rows behind it."""
-        return tuple((name, f"{name}_n", ref) for name, ref in self.measures.items())
+        """The measures that the formula reads, by the names that it uses: of the value, and of the number of rows
+        behind it. Of what nobody owes, every measure: all their rows together are what it rests on."""
+        every = ((name, f"{name}_n", ref) for name, ref in self.measures.items())
+        read = self.formula.names
+        return tuple(one for one in every if self.coverage is None or one[0] in read or one[1] in read)
 
     @property
     def refs(self) -> tuple[MeasureRef, ...]:

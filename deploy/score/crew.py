@@ -45,10 +45,33 @@ class Failed(NamedTuple):
     reason: str
 
 
+class Deal(NamedTuple):
+    """Which share of the feeds is meant: one `number` of `shares`."""
+
+    number: int
+    shares: int
+
+    def of(self, feeds: Sequence[str], program: Program, simulation: Simulation) -> list[str]:
+        """The feeds of this share. All shares cost about the same: the dearest feed first, to the lightest share."""
+
+        def cost(feed: str) -> float:
+            fleet, declared = simulation.fleets[feed], program.feeds[feed]
+            width = len(declared.feed.fields) + len(declared.specs)
+            return (len(fleet) / fleet.feed.cadence_s + 1.0) * width
+
+        hands: list[list[str]] = [[] for _ in range(self.shares)]
+        loads = [0.0] * self.shares
+        for feed in sorted((feed for feed in feeds if feed in simulation.fleets), key=lambda feed: (-cost(feed), feed)):
+            lightest = loads.index(min(loads))
+            hands[lightest].append(feed)
+            loads[lightest] += cost(feed)
+        return hands[self.number]
+
+
 @dataclass
 class Run:
     """A plan, run once. `feeds`, `indicators`: only these (empty: all), in a cluster where the others break down as
-    ever."""
+    ever. `jobs`: the processes that work on it, this one among them."""
 
     plan: Plan
     watched: Sequence[tuple[str, str]] = ()
@@ -61,14 +84,13 @@ class Run:
 
     def rows(self, progress: Progress | None = None) -> Iterator[pl.DataFrame]:
         """Settled and corrected indicator rows, as they come. May be taken once."""
-        program = program_of(self.plan, self.indicators)
-        simulation = Simulation(self.plan)
         ended: list[Rest] = []
         with ExitStack() as stack:
-            streams = [
-                stack.enter_context(self._stream(feeds, ended, program, simulation))
-                for feeds in self._groups(program, simulation)
-            ]
+            others = self.jobs - 1
+            streams = [stack.enter_context(self._there(Deal(number, others), ended)) for number in range(others)]
+            program, simulation = program_of(self.plan, self.indicators), Simulation(self.plan)
+            if not streams:
+                streams = [_here(Share(self.plan, self.feeds or None, self.watched, program, simulation), ended)]
             downstream = Downstream(program, simulation)
             yield from downstream.tick(0, b"")
             rests = Rests.of(program, self.plan)
@@ -88,43 +110,21 @@ class Run:
         self.readings = sum(rest.readings for rest in ended)
 
     @contextmanager
-    def _stream(
-        self, feeds: Sequence[str], ended: list[Rest], program: Program, simulation: Simulation
-    ) -> Iterator[Iterator[Stretch]]:
-        """The stretches of one share: made here if it is alone, else in a process of its own."""
-        if self.jobs == 1:
-            yield _here(Share(self.plan, feeds, self.watched, program, simulation), ended)
-            return
+    def _there(self, deal: Deal, ended: list[Rest]) -> Iterator[Iterator[Stretch]]:
+        """The stretches of one share, made in a process of its own that begins at once."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
-        arguments = (self.plan, list(feeds), list(self.watched), list(self.indicators), theirs)
+        arguments = (self.plan, list(self.feeds), list(self.watched), list(self.indicators), deal, theirs)
         process = context.Process(target=_work, args=arguments, daemon=True)
         with one_thread():
             process.start()
         theirs.close()
         try:
-            yield _there(ours, ended)
+            yield _received(ours, ended)
         finally:
             ours.close()
             process.terminate()
             process.join()
-
-    def _groups(self, program: Program, simulation: Simulation) -> list[list[str]]:
-        """The feeds in as many groups as there are jobs, of about equal cost: the dearest first, to the lightest."""
-        feeds = [feed for feed in simulation.fleets if not self.feeds or feed in self.feeds]
-
-        def cost(feed: str) -> float:
-            fleet, declared = simulation.fleets[feed], program.feeds[feed]
-            width = len(declared.feed.fields) + len(declared.specs)
-            return (len(fleet) / fleet.feed.cadence_s + 1.0) * width
-
-        groups: list[list[str]] = [[] for _ in range(max(1, min(self.jobs, len(feeds))))]
-        loads = [0.0] * len(groups)
-        for feed in sorted(feeds, key=lambda feed: (-cost(feed), feed)):
-            lightest = loads.index(min(loads))
-            groups[lightest].append(feed)
-            loads[lightest] += cost(feed)
-        return groups
 
 
 class Downstream:
@@ -170,7 +170,7 @@ def _here(share: Share, ended: list[Rest]) -> Iterator[Stretch]:
     ended.append(Rest(share.means, share.readings))
 
 
-def _there(connection: Connection, ended: list[Rest]) -> Iterator[Stretch]:
+def _received(connection: Connection, ended: list[Rest]) -> Iterator[Stretch]:
     while True:
         try:
             said = connection.recv()
@@ -189,12 +189,15 @@ def _work(
     feeds: Sequence[str],
     watched: Sequence[tuple[str, str]],
     indicators: Sequence[str],
+    deal: Deal,
     connection: Connection,
 ) -> None:
     """The process of a share. A full pipe makes it wait, so it is never far ahead."""
     try:
         with seldom_collected():
-            share = Share(plan, feeds, watched, program_of(plan, indicators))
+            program, simulation = program_of(plan, indicators), Simulation(plan)
+            mine = deal.of(feeds or list(simulation.fleets), program, simulation)
+            share = Share(plan, mine, watched, program, simulation)
             for stretch in share.stretches():
                 connection.send(stretch)
             connection.send(Rest(share.means, share.readings))

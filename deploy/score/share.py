@@ -30,7 +30,8 @@ from producers.simulator.rows import Rows
 from producers.simulator.run import Simulation
 
 STRETCH = 30
-"""Ticks that are folded together: enough rows for columns to pay, few enough for memory not to grow."""
+"""Ticks that are folded together: enough rows for columns to pay, few enough for memory not to grow. The first
+stretches are shorter, because others wait for them."""
 
 
 class Stretch(NamedTuple):
@@ -45,14 +46,14 @@ class Stretch(NamedTuple):
 
 @dataclass
 class Share:
-    """Some feeds of a plan in motion; `stretches` may be taken once. `watched`: feeds and fields of wanted means;
-    `program` and `simulation`: those of the plan, not yet begun, where somebody has made them already.
+    """Some feeds of a plan in motion (None: all); `stretches` may be taken once. `watched`: feeds and fields of wanted
+    means; `program` and `simulation`: those of the plan, not yet begun, where somebody has made them already.
 
     The whole simulation is set up whatever the share, because gateways fail by lot over all feeds of a city.
     """
 
     plan: Plan
-    feeds: Sequence[str] = ()
+    feeds: Sequence[str] | None = None
     watched: Sequence[tuple[str, str]] = ()
     program: Program | None = None
     simulation: Simulation | None = None
@@ -61,8 +62,7 @@ class Share:
     def __post_init__(self) -> None:
         catalogue = self.plan.catalogue
         simulation = self._simulation = self.simulation or Simulation(self.plan)
-        known = tuple(simulation.fleets)
-        self.feeds = [feed for feed in self.feeds if feed in known] if self.feeds else list(known)
+        self._feeds = [feed for feed in simulation.fleets if self.feeds is None or feed in self.feeds]
         program = with_wide_panes(self.program or compile_catalogue(catalogue))
         self._kinds, self._rests = program.kinds, Rests.of(program, self.plan)
         book = RegistryBook(catalogue.feeds)
@@ -70,7 +70,7 @@ class Share:
         offsets = {city.id: round(city.utc_offset_h * 3_600_000) for city in catalogue.cities.values()}
         self._admit = {
             feed: DirectFeed(program.feeds[feed], _devices(simulation.fleets[feed]), book.last, offsets)
-            for feed in self.feeds
+            for feed in self._feeds
         }
         self._naming = sorted({ref.measure for one in program.indicators if one.elsewhere for ref in one.refs})
         self._waiting: list[pl.DataFrame] = []
@@ -89,8 +89,8 @@ class Share:
         plan, tick = self.plan, 1
         last = -(-(plan.duration_ms + DRAIN_MS) // plan.tick_ms)
         while tick <= last:
-            ticks = range(tick, min(self._rests.at(tick + STRETCH - 1), last) + 1)
-            parts = [part for feed in self.feeds if (part := self._fold(feed, ticks)) is not None]
+            ticks = range(tick, min(self._rests.at(tick + min(STRETCH, tick + 2) - 1), last) + 1)
+            parts = [part for feed in self._feeds if (part := self._fold(feed, ticks)) is not None]
             over = plan.start_ms + ticks[-1] * plan.tick_ms >= plan.end_ms + DRAIN_MS
             yield Stretch(ticks[-1], self._by_rest(parts, ticks[-1]), self._simulation.drained_ms() if over else None)
             tick = ticks[-1] + 1
@@ -118,7 +118,7 @@ class Share:
     def listen(self) -> None:
         """Only take the means of what is watched, from the plan's start to its end."""
         last = -(-self.plan.duration_ms // self.plan.tick_ms)
-        for feed in self.feeds:
+        for feed in self._feeds:
             for tick in range(1, last + 1, STRETCH):
                 self._reported(feed, range(tick, min(tick + STRETCH, last + 1)))
 

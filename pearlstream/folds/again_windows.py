@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pearlstream.folds.evaluate import NODATA, Evaluator, Row
 from pearlstream.folds.fleet import EMPTY_FLEET, Fleets
-from pearlstream.folds.windows import Part, Store
+from pearlstream.folds.windows import Store
 from pearlstream.measures import MeasureKind
 from pearlstream.panes import ends_touched, floor_to
 from pearlstream.program import IndicatorProgram, MeasureRef, Program
@@ -78,8 +78,11 @@ class WindowsAgain:
         self._store = Store(place.program.dims)
         self._evaluators: dict[str, Evaluator] = {}
         for ref, one in grains:
-            key = one.key if ref.kind is MeasureKind.MAP else None
-            self._store.at(one.city, ref.measure, one.dims, ref.kind).add(one.start, Part([key], [one.value], one.rows))
+            grain = self._store.at(one.city, ref.measure, one.dims, ref.kind).grain(one.start)
+            if ref.kind is MeasureKind.MAP:
+                grain.count([one.key], [one.value], one.rows)
+            else:
+                grain.add(ref.kind, one.value, one.rows)
 
     def rows(self, end: int, registry: Registry, means: Mapping[str, float]) -> dict[str, Row]:
         """The rows of the window that ends at `end`, by dimensions, under the fleet of a registry. `means`: those that

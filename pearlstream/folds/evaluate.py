@@ -95,36 +95,41 @@ class Evaluator:
         program = self.program
         owed = members.owed(start, self.elapsed_ms)
         grains = range(start, start + program.length_ms, program.hop_ms)
-        merged = {name: self._merged(ref, group, grains) for name, ref in program.measures.items()}
-        if program.coverage is not None:
-            received = self._merged(program.coverage, group, grains).rows
-        else:
-            received = sum([one.rows for one in merged.values()])
         values = self._given(owed, whole=group is None)
+        merged: dict[str, Merged] = {}
         for name, count, ref in program.named:
-            one = merged[name]
+            one = merged[ref.measure] = self._merged(ref, group, grains)
             values[name], values[count] = _value(ref, one), one.rows
         for reduction in program.reductions:
             values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
-        bases = {name: self._base(name, start, members, owed) for name in program.bases}
-        values |= {f"base_{name}": base for name, base in bases.items()}
-        gated = program.coverage is not None
-        coverage = min(1.0, received / owed.samples) if gated and owed.samples is not None else None
+        base = None
+        for name in program.bases:
+            ordinary = values[f"base_{name}"] = self._base(name, start, members, owed)
+            if name == "value":
+                base = ordinary
         value = program.formula.evaluate(values)
-        if gated and (coverage is None or coverage < program.indicator.min_coverage):
-            value = None
-        ratio = program.formula.ratio()
-        pair = [merged[name].value if name in merged else None for name in ratio] if ratio else [None, None]
-        both = None not in pair
-        return Row(
-            dims=_joined(program.dims_prefix, dims),
-            value=value,
-            state=self._state(value, bases.get("value")),
-            coverage=coverage,
-            n=received,
-            numerator=pair[0] if both else None,
-            denominator=pair[1] if both else None,
-        )
+        coverage = None
+        gate = program.coverage
+        if gate is not None:
+            received = (merged.get(gate.measure) or self._merged(gate, group, grains)).rows
+            if owed.samples is not None:
+                coverage = min(1.0, received / owed.samples)
+            if coverage is None or coverage < program.indicator.min_coverage:
+                value = None
+        else:
+            received = sum([one.rows for one in merged.values()])
+        numerator, denominator = self._pair_of(merged)
+        state = self._state(value, base)
+        return Row(_joined(program.dims_prefix, dims), value, state, coverage, received, numerator, denominator)
+
+    def _pair_of(self, merged: Mapping[str, Merged]) -> tuple[int | None, int | None]:
+        """Above and below the line of a plain ratio, where both are measured."""
+        ratio = self.program.formula.ratio()
+        if ratio is None:
+            return None, None
+        refs = [self.program.measures.get(name) for name in ratio]
+        above, below = (merged[ref.measure].value if ref is not None else None for ref in refs)
+        return (above, below) if above is not None and below is not None else (None, None)
 
     def smoothed(self, row: Row, before: float | None) -> Row:
         """The row with the mean that follows on `before` in place of its own value.
@@ -156,7 +161,9 @@ class Evaluator:
 
     def _merged(self, ref: MeasureRef, group: str | None, grains: range) -> Merged:
         """A measure over a stretch of time, all of its finer dimensions taken together. Not to be changed."""
-        parts = [grain for city in self.cities for grain in self.store.over(city, ref.measure, group, grains)]
+        parts: list[Merged] = []
+        for city in self.cities:
+            parts += self.store.over(city, ref.measure, group, grains)
         return Merged.of(ref.kind, parts)
 
     def _reduced(self, reduction: ReductionProgram, group: str | None, end: int) -> float | None:
@@ -169,7 +176,8 @@ class Evaluator:
             for city, dims, series in self._series(ref, group):
                 if parts := series.over(grains):
                     found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
-                    found.setdefault(name, Merged()).merge(ref.kind, parts)
+                    before = found.get(name)
+                    found[name] = Merged.of(ref.kind, parts if before is None else [before, *parts])
         results = []
         for member in sorted(by_member):
             members = self.fleet.by_member.get((each, group or "", *member), NOBODY)

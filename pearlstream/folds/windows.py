@@ -10,18 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 from pearlstream.measures import MeasureKind
-
-
-class Part(NamedTuple):
-    """Partials of one series that lie in one pane: keys (null unless the measure is a map), values, and the rows
-    behind all of them."""
-
-    keys: Sequence[int | None]
-    values: Sequence[int]
-    rows: int
 
 
 @dataclass
@@ -32,16 +23,17 @@ class Merged:
     counts: dict[int, int] = field(default_factory=dict)
     rows: int = 0
 
-    def add(self, kind: MeasureKind, part: Part) -> None:
-        """Merge partials."""
-        self.rows += part.rows
-        if kind is MeasureKind.MAP:
-            counts = self.counts
-            for key, value in zip(part.keys, part.values, strict=True):
-                assert key is not None
-                counts[key] = counts.get(key, 0) + value
-        else:
-            self._put(kind, _REDUCE[kind](part.values))
+    def add(self, kind: MeasureKind, value: int, rows: int) -> None:
+        """Merge a partial of a measure that is no map."""
+        self.rows += rows
+        self._put(kind, value)
+
+    def count(self, keys: Sequence[int], values: Sequence[int], rows: int) -> None:
+        """Merge partials of a map; `rows`: those behind all of them."""
+        self.rows += rows
+        counts = self.counts
+        for key, value in zip(keys, values, strict=True):
+            counts[key] = counts.get(key, 0) + value
 
     @classmethod
     def of(cls, kind: MeasureKind, parts: Sequence[Merged]) -> Merged:
@@ -83,12 +75,12 @@ class Series:
     kind: MeasureKind
     grains: dict[int, Merged] = field(default_factory=dict)
 
-    def add(self, grain_ms: int, part: Part) -> None:
-        """Merge partials into their grain."""
+    def grain(self, grain_ms: int) -> Merged:
+        """What is merged of the grain that starts at `grain_ms`, nothing if it was not there."""
         grain = self.grains.get(grain_ms)
         if grain is None:
             grain = self.grains[grain_ms] = Merged()
-        grain.add(self.kind, part)
+        return grain
 
     def over(self, starts: Iterable[int]) -> list[Merged]:
         """The grains that start at `starts`, those that there are."""
@@ -127,13 +119,16 @@ class Store:
             yield from some.items()
 
     def over(self, city: str, measure: str, group: str | None, starts: Iterable[int]) -> list[Merged]:
-        """Of the same series, the grains that start at `starts`."""
-        return [
-            grain
-            for some in self._groups(city, measure, group)
-            for series in some.values()
-            for grain in series.over(starts)
-        ]
+        """Of the same series, the grains that start at `starts`, those that there are."""
+        found = []
+        for some in self._groups(city, measure, group):
+            for series in some.values():
+                grains = series.grains
+                for start in starts:
+                    grain = grains.get(start)
+                    if grain is not None:
+                        found.append(grain)
+        return found
 
     def _groups(self, city: str, measure: str, group: str | None) -> Iterable[dict[str, Series]]:
         groups = self.groups.get((city, measure))

@@ -64,10 +64,11 @@ def test_the_direct_way_and_the_way_through_frames_have_one_fingerprint(seed: in
     assert latest(rows).equals(latest(coded))
 
 
-def test_a_run_split_over_processes_says_the_same() -> None:
+@pytest.mark.parametrize("jobs", [2, 4])
+def test_a_run_split_over_processes_says_the_same(jobs: int) -> None:
     plan = replace(plan_with_faults(3), duration_ms=20 * 60_000)
 
-    whole, split = (Run(plan, [("traffic.flow", "speed_kmh")], jobs=jobs) for jobs in (1, 2))
+    whole, split = (Run(plan, [("traffic.flow", "speed_kmh")], jobs=jobs) for jobs in (1, jobs))
 
     assert fingerprint(pl.concat(whole.rows())) == fingerprint(pl.concat(split.rows()))
     assert whole.means == split.means
