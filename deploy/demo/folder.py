@@ -11,8 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from deploy.embedded.folders import FolderLock, prepare_folder
+from deploy.embedded.folders import prepare_folder
 from pearlstream.errors import ServiceError
+from pearlstream.lock import FolderLock
 
 KEEP = 5
 """So many runs are kept, the present one included."""

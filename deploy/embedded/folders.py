@@ -1,12 +1,10 @@
-"""The data folder: made, tried, locked."""
+"""The data folder: made, tried."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from pathlib import Path
-from typing import IO
 
 from pearlstream.errors import ServiceError
 
@@ -15,6 +13,9 @@ DATA_DIR_SETTING = "PEARLSTREAM_EMBEDDED__DATA_DIR"
 
 ROOM_BYTES = 256 * 1024 * 1024
 """Free space that must be there before anything starts."""
+
+IN_USE_REMEDY = f"end that process, or set {DATA_DIR_SETTING} to another folder"
+"""What to do if another process holds the lock of the folder."""
 
 _REMEDY = f"set {DATA_DIR_SETTING} to a folder that you may write to"
 
@@ -40,28 +41,3 @@ def prepare_folder(folder: Path, *, room_bytes: int = ROOM_BYTES) -> Path:
             remedy=f"free some space, or set {DATA_DIR_SETTING} to a folder with more room",
         )
     return folder
-
-
-class FolderLock:
-    """Holds `file` for this process; the system lets go of it when the process ends, however it ends."""
-
-    def __init__(self, file: Path, *, what: str, remedy: str = "") -> None:
-        """Take the lock at once. Raises ServiceError that names `what` and the process that holds it."""
-        self._handle: IO[str] = file.open("a+", encoding="ascii")
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._handle.seek(0)
-            pid = self._handle.read().strip()
-            self._handle.close()
-            raise ServiceError(
-                f"{what} is in use by another process" + (f" (pid {pid})" if pid else ""),
-                remedy=remedy or f"end that process, or set {DATA_DIR_SETTING} to another folder",
-            ) from None
-        self._handle.truncate(0)
-        self._handle.write(f"{os.getpid()}\n")
-        self._handle.flush()
-
-    def release(self) -> None:
-        """Let go; more than once does no harm."""
-        self._handle.close()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from deploy.embedded.broker import Broker
 from deploy.embedded.child import Child, ChildSpec
-from deploy.embedded.folders import FolderLock, prepare_folder
+from deploy.embedded.folders import IN_USE_REMEDY, prepare_folder
 from deploy.embedded.memory import BrokerMemory, MemoryWatch
 from deploy.embedded.store.launch import Store
 from pearlstream.errors import ServiceError
+from pearlstream.lock import FolderLock
 from pearlstream.settings import Settings
 
 __all__ = ["Addresses", "Child", "ChildSpec", "EmbeddedServices", "running_services"]
@@ -110,7 +111,9 @@ class EmbeddedServices:
         kafka, clickhouse = self._settings.kafka, self._settings.clickhouse
         embedded = self._settings.embedded
         self.data_dir = prepare_folder(embedded.data_dir)
-        self._folder_lock = FolderLock(self.data_dir / "lock", what=f"the data folder {self.data_dir}")
+        self._folder_lock = FolderLock(
+            self.data_dir / "lock", what=f"the data folder {self.data_dir}", remedy=IN_USE_REMEDY
+        )
         try:
             if not clickhouse.url:
                 self._store = Store(self.data_dir, port=embedded.store_port)

@@ -12,11 +12,12 @@ from typing import Any
 
 import chdb
 
-from deploy.embedded.folders import FolderLock, prepare_folder
+from deploy.embedded.folders import IN_USE_REMEDY, prepare_folder
 from deploy.embedded.store.engine_config import DATA, INCOMING, write_config
 from deploy.embedded.store.faults import BAD_ARGUMENTS, StoreError
 from deploy.embedded.store.guard import Guard, denied_engines, denied_names
 from pearlstream.errors import ServiceError
+from pearlstream.lock import FolderLock
 
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,100}")
 
@@ -45,7 +46,7 @@ class Engine:
         its configuration.
         """
         self.folder = prepare_folder(folder)
-        self._lock = FolderLock(self.folder / "lock", what=f"the embedded store in {self.folder}")
+        self._lock = FolderLock(self.folder / "lock", what=f"the embedded store in {self.folder}", remedy=IN_USE_REMEDY)
         config = write_config(self.folder)
         self.incoming = self.folder / INCOMING
         self._empty_incoming()

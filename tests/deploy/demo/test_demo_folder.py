@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from deploy.demo.folder import KEEP, make_run_folder
-from deploy.embedded.folders import FolderLock
 from pearlstream.errors import ServiceError
+from pearlstream.lock import FolderLock
 
 
 def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
