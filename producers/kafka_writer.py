@@ -8,38 +8,47 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Literal
 
 from pearlstream.broker import client_options, reaching
 from pearlstream.errors import ServiceError
-from pearlstream.fold import Headers
-from pearlstream.frame import Tick, expected_partition, tick_record
 from pearlstream.settings import Kafka
 from pearlstream.topics import topic_name
+from producers.writer import DEVICES, FRAMES, LABELS, Outgoing, Writer
 
 Compression = Literal["none", "lz4", "zstd"]
 """lz4 costs next to nothing and takes 0.4 of the room, zstd 0.3; but readers on aiokafka (Faust) understand them only
 with cramjam installed, and gzip, which all understand, costs five times the rest of the producer. Hence none.
 """
-MAX_RECORD_BYTES = 1_000_000
-"""A record larger than this would be refused by the topic; frames are cut at 900 kB."""
 IN_FLIGHT_BYTES = 48 << 20
 """Values that may wait for acknowledgement."""
 BATCH_BYTES = 256 << 10
 """Records of one partition that go together: far below the topic's `max.message.bytes`."""
 ACK_TIMEOUT_S = 120.0
+"""A record that is not acknowledged within this time has failed."""
 
 
-class KafkaWriter:
-    """One idempotent producer with `acks=all` on the topics of a prefix. Use from one thread."""
+class KafkaWriter(Writer):
+    """One idempotent producer with `acks=all` on the topics of a prefix.
 
-    def __init__(self, kafka: Kafka, *, compression: Compression = "none", linger_ms: int = 5) -> None:
+    `patience_s`: how long a record may wait for its acknowledgement; it is sent again all the while, in its order.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        *,
+        compression: Compression = "none",
+        linger_ms: int = 5,
+        patience_s: float = ACK_TIMEOUT_S,
+    ) -> None:
         from kafka import KafkaProducer  # slow to import
 
-        self.kafka = kafka
-        self._topics = {role: topic_name(kafka.prefix, role) for role in ("readings", "devices", "truth.labels")}
+        super().__init__(kafka)
+        self._topics = {role: topic_name(kafka.prefix, role) for role in (FRAMES, DEVICES, LABELS)}
+        self._patience_s = patience_s
         self._state = threading.Condition()
         self._waiting_bytes = 0
         self._waiting = 0
@@ -54,36 +63,25 @@ class KafkaWriter:
                 linger_ms=linger_ms,
                 batch_size=BATCH_BYTES,
                 max_request_size=8 << 20,
-                delivery_timeout_ms=int(ACK_TIMEOUT_S * 1000),
+                delivery_timeout_ms=int(patience_s * 1000),
             )
 
-    def send_frame(self, city: str, value: bytes, headers: Headers) -> None:
-        """Send a frame of a city to the partition that its key belongs to."""
-        key = city.encode()
-        self._send("readings", key, value, headers, expected_partition(key, self.kafka.partitions))
-
-    def send_record(self, key: bytes | None, value: bytes, headers: Headers, partition: int | None = None) -> None:
-        """Send a record of whatever kind to `readings`: to a partition, or to that of its key (without one: 0)."""
-        if partition is None:
-            partition = expected_partition(key, self.kafka.partitions) if key is not None else 0
-        self._send("readings", key, value, headers, partition)
-
-    def send_tick(self, tick: Tick) -> None:
-        """Send a tick to every partition of `readings`."""
-        key, value, headers = tick_record(tick, self.kafka.seal)
-        for partition in range(self.kafka.partitions):
-            self._send("readings", key, value, headers, partition)
-
-    def send_labels(self, values: Iterable[bytes]) -> None:
-        """Send truth labels."""
-        for value in values:
-            self._send("truth.labels", None, value, (), 0)
-
     def register(self, devices: Iterable[tuple[bytes, str]]) -> None:
-        """Send registry records, each with the version that it completes, and wait until all are acknowledged."""
+        """See `Writer.register`."""
         for value, version in devices:
-            self._send("devices", None, value, (("registry", version.encode()),), 0)
+            self.send(Outgoing(DEVICES, None, value, (("registry", version.encode()),), 0))
         self.flush()
+
+    def finish(self, stop: threading.Event) -> int:
+        """See `Writer.finish`: this one keeps nothing, so it waits in any case."""
+        del stop
+        self.flush()
+        return 0
+
+    def check(self) -> None:
+        """Raises ServiceError, from what Kafka said, if a record was refused."""
+        with self._state:
+            self._raise_failure()
 
     def flush(self, timeout_s: float = ACK_TIMEOUT_S) -> None:
         """Wait until everything is acknowledged. Raises ServiceError naming what is not."""
@@ -107,25 +105,33 @@ class KafkaWriter:
         with suppress(KafkaError):
             self._producer.close(timeout=5)
 
-    def _send(self, role: str, key: bytes | None, value: bytes, headers: Headers, partition: int) -> None:
-        if len(value) > MAX_RECORD_BYTES:
-            raise ServiceError(
-                f"a record of {len(value)} bytes for {role} is above the limit of {MAX_RECORD_BYTES}",
-                remedy="frame fewer rows (framing.rows of the feed)",
-            )
+    def _take(self, record: Outgoing) -> None:
+        self.post(record)
+
+    def post(self, record: Outgoing, acknowledged: Callable[[], None] | None = None) -> None:
+        """Send a record; `acknowledged` is called from another thread once it is."""
+        size = len(record.value)
         with self._state:
-            self._state.wait_for(lambda: self._failure or self._waiting_bytes < IN_FLIGHT_BYTES, ACK_TIMEOUT_S)
+            self._state.wait_for(lambda: self._failure or self._waiting_bytes < IN_FLIGHT_BYTES, self._patience_s)
             self._raise_failure()
             self._waiting += 1
-            self._waiting_bytes += len(value)
-        topic = self._topics[role]
+            self._waiting_bytes += size
+        topic = self._topics[record.role]
         with reaching(self.kafka):
-            future = self._producer.send(topic, value=value, key=key, headers=list(headers), partition=partition)
-        size, what = len(value), f"{topic}[{partition}]"
-        future.add_callback(lambda _metadata: self._done(size))
+            future = self._producer.send(
+                topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                partition=record.partition,
+            )
+        what = f"{topic}[{record.partition}]"
+        future.add_callback(lambda _metadata: self._done(size, acknowledged))
         future.add_errback(lambda error: self._failed(what, size, error))
 
-    def _done(self, size: int) -> None:
+    def _done(self, size: int, tell: Callable[[], None] | None = None) -> None:
+        if tell is not None:
+            tell()
         with self._state:
             self._waiting -= 1
             self._waiting_bytes -= size
@@ -143,7 +149,7 @@ class KafkaWriter:
                 f"a record for {what} was not acknowledged ({type(error).__name__} {error}), "
                 f"and {self._waiting} more were waiting",
                 remedy=REMEDY,
-            )
+            ) from error
 
 
 REMEDY = "see that the broker is up, then start again: nothing unacknowledged counts as sent"

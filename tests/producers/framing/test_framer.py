@@ -15,7 +15,7 @@ from pearlstream.position import Source
 from pearlstream.program import compile_catalogue
 from pearlstream.registry import EMPTY_VERSION, RegistryBook
 from producers.framing.framer import Envelope, Frame, Framer, Message
-from producers.kafka_writer import MAX_RECORD_BYTES
+from producers.writer import MAX_RECORD_BYTES
 
 CATALOGUE = load_catalogue()
 FEED, CITY, T0 = "traffic.flow", "440300", 1_780_002_000_000
