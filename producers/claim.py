@@ -8,6 +8,7 @@ is known before there is a driver. A driver that ends in order adds `released`, 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ YOUNG_MS = 10_000
 """A claim of another role younger than this is respected."""
 REFRESH_MS = 2_000
 """How often a driver says that it is still there."""
+STOP_S = 2.0
+"""How long a refresh that is under way is waited for."""
 
 
 class ClaimLog(Protocol):
@@ -145,3 +148,53 @@ class TimeClaim:
             if old is None or claim.epoch >= old.epoch:
                 self._newest[claim.role] = claim
         return found
+
+
+class ClaimKeeper:
+    """Refreshes a claim from a thread of its own: while the broker is away that takes long, and holds up nobody.
+
+    `give_back` closes the claim's log. Claim and log belong to the keeper from `take` to `stop`.
+    """
+
+    def __init__(self, claim: TimeClaim, give_back: Callable[[], None]) -> None:
+        self._claim, self._give_back = claim, give_back
+        self._last_tick_ms = 0
+        self._failure: Exception | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="claim", daemon=True)
+
+    def take(self) -> str:
+        """Claim time and return the driver's name. Raises DriverConflict if somebody else drives it."""
+        driver = self._claim.take()
+        self._thread.start()
+        return driver
+
+    def check(self) -> None:
+        """Raises DriverConflict if the driver was replaced."""
+        if self._failure is not None:
+            raise self._failure
+
+    def ticked(self, last_tick_ms: int) -> None:
+        """Say how far time has come. Raises as `check`."""
+        self._last_tick_ms = last_tick_ms
+        self.check()
+
+    def stop(self, timeout_s: float = STOP_S) -> bool:
+        """Refresh no more; False if it is still asking a broker that does not answer, and does not let go."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop, and close the log unless the broker is being asked."""
+        if self.stop():
+            self._give_back()
+
+    def _keep(self) -> None:
+        while not self._stopped.wait(REFRESH_MS / 2000):
+            try:
+                self._claim.refresh(self._last_tick_ms)
+            except Exception as error:
+                self._failure = error
+                return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -9,7 +12,7 @@ import pytest
 
 from pearlstream.broker import LogRecord
 from pearlstream.errors import DriverConflict, ServiceError
-from producers.claim import Role, TimeClaim
+from producers.claim import ClaimKeeper, Role, TimeClaim
 
 
 @dataclass
@@ -152,3 +155,70 @@ def test_lower_epochs_and_other_peoples_records_are_ignored() -> None:
     world.records.append(LogRecord(2, b"simulate", b"no claim", (), world.now_ms))
     world.records.append(LogRecord(3, None, None, (), world.now_ms))
     assert world.driver("simulate").take() == "simulate/8"
+
+
+# --- kept by a thread -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class SlowView(View):
+    """A broker that does not answer until it is told to."""
+
+    answers: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+
+    def append(self, key: bytes, value: bytes) -> int:
+        self.asked += 1
+        assert self.answers.wait(10)
+        return super().append(key, value)
+
+
+def until(true: Callable[[], object]) -> None:
+    limit = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_a_broker_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.claim.REFRESH_MS", 20)
+    world = World()
+    view = SlowView(world)
+    view.answers.set()
+    closed: list[bool] = []
+    keeper = ClaimKeeper(TimeClaim(view, "simulate", lambda: world.now_ms), lambda: closed.append(True))
+    assert keeper.take() == "simulate/1"
+    view.answers.clear()
+    world.now_ms += 10_000
+    for clock in range(5):
+        keeper.ticked(clock)
+    until(lambda: view.asked == 2)
+    keeper.ticked(9)
+    assert not keeper.stop(0.2), "it asks, and is left alone"
+    assert not closed
+    view.answers.set()
+    keeper.close()
+    assert closed == [True]
+    assert orjson.loads(world.records[-1].value or b"")["last_tick_ms"] in range(5)
+
+
+def test_a_driver_that_was_replaced_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.claim.REFRESH_MS", 20)
+    world = World()
+    keeper = ClaimKeeper(world.driver("simulate"), lambda: None)
+    keeper.take()
+    keeper.check()
+    world.write("simulate", 2)
+    world.now_ms += 10_000
+
+    def replaced() -> bool:
+        try:
+            keeper.check()
+        except DriverConflict:
+            return True
+        return False
+
+    until(replaced)
+    with pytest.raises(DriverConflict, match="took over"):
+        keeper.ticked(5)
+    assert keeper.stop()
