@@ -92,7 +92,7 @@ def default_of(field: FieldInfo) -> str:
     """The default as one would write it; paths that differ from machine to machine are described."""
     if field.default_factory is not None:
         return "`[]`" if field.default_factory is list else "the user's data folder"
-    text = str(field.default)
+    text = "" if field.default is None else str(field.default)
     return f"`{text}`" if text else "empty"
 
 

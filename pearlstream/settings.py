@@ -101,6 +101,26 @@ class Sink(BaseModel):
     health_port: int = Field(0, description="port of /healthz, /readyz and /metrics on 127.0.0.1; 0: any free port")
 
 
+class SpoolSettings(BaseModel):
+    """What producers at the pace of life keep on disk until the broker has acknowledged it."""
+
+    model_config = {"extra": "forbid"}
+    folder: Path | None = Field(None, description="where; without it `spool` in the data folder")
+    max_mb: float = Field(
+        1024,
+        description="megabytes on disk at most; then production waits, nothing is dropped. 0: no spool, what the "
+        "broker has not acknowledged is lost with the process",
+        ge=0,
+    )
+    sync_s: float = Field(
+        1.0,
+        description="seconds of what was taken that a loss of power may cost (the death of a process costs nothing); "
+        "0: none, each record is synced",
+        ge=0,
+        le=3600,
+    )
+
+
 class Logging(BaseModel):
     """Log lines."""
 
@@ -118,7 +138,13 @@ class Settings(BaseSettings):
     embedded: Embedded = Field(default_factory=Embedded)
     worker: Worker = Field(default_factory=Worker)
     sink: Sink = Field(default_factory=Sink)
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
     log: Logging = Field(default_factory=Logging)
+
+    @property
+    def spool_folder(self) -> Path:
+        """Where producers have their spools, each in a folder of its own."""
+        return self.spool.folder or self.embedded.data_dir / "spool"
 
     @classmethod
     def settings_customise_sources(
