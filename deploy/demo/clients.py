@@ -126,7 +126,8 @@ def simulator_spec(wanted: Wanted, life: Life, folder: RunFolder) -> ChildSpec:
         name="simulator",
         argv=program("simulate", *options),
         log_file=folder.log_of("simulator"),
-        env=environment_of(life.settings),
+        # A spool belongs to one life of the broker.
+        env=environment_of(life.settings) | {"PEARLSTREAM_SPOOL__FOLDER": str(folder.path / f"spool-{life.number}")},
         stop_timeout_s=60.0,
         max_restarts=0,
         ends=True,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pearlstream.errors import EXIT_TRY_AGAIN
 from producers.options import FAULTS_HELP, Duration, ScenarioCommand, ScenarioDelay, Speed, at_option
 
 if TYPE_CHECKING:
@@ -37,16 +38,19 @@ if TYPE_CHECKING:
 def simulate(speed: float, ledger: Path | None, as_json: bool, **options: Any) -> None:
     """Play a scenario of the catalogue into the broker.
 
-    Ctrl-C ends the run cleanly: what gateways hold is sent, with a last tick.
+    Ctrl-C ends the run cleanly: what gateways hold is sent, with a last tick. While the broker is away a run that has a
+    speed goes on, into a spool on disk, which is sent when the broker is back, by this run or the next one.
     """
     import orjson
 
     from pearlstream.catalogue import load_catalogue
+    from pearlstream.logs import configure
     from pearlstream.settings import load_settings
     from producers.pacing import Pacer
     from producers.simulation import play
 
     settings = load_settings()
+    configure(settings.log.level)
     plan = plan_of(load_catalogue(settings.catalogue.overlays), **options)
     pacer = Pacer(plan.start_ms, speed, with_wall=plan.live)
     _stop_on_signals(pacer.stop)
@@ -58,6 +62,12 @@ def simulate(speed: float, ledger: Path | None, as_json: bool, **options: Any) -
         click.echo(orjson.dumps(report).decode())
     else:
         _tell(report)
+    if played.kept:
+        click.echo(
+            f"{played.kept:,} records wait for the broker in {settings.spool_folder}; the next run sends them first",
+            err=True,
+        )
+        sys.exit(EXIT_TRY_AGAIN)
 
 
 def plan_of(
@@ -128,6 +138,7 @@ def report_of(plan: Plan, played: Played) -> dict[str, Any]:
         "driver": played.driver,
         "stopped": played.stopped,
         "wall_s": round(played.wall_s, 3),
+        "kept": played.kept,
         **played.ledger.as_json(),
     }
 
