@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from deploy.chaos.link import Address, Link
 from pearlstream.broker import PartitionReader, admin_client, ensure_topics, topic_ids
 from pearlstream.catalogue import load_catalogue
 from pearlstream.errors import DriverConflict, ServiceError, SettingsError
@@ -21,8 +23,9 @@ from producers.kafka_writer import KafkaClaimLog, KafkaWriter
 from producers.pacing import Pacer
 from producers.simulation import play
 from producers.simulator.cli import simulate
+from producers.simulator.ledger import Ledger
 from producers.simulator.plan import make_plan
-from producers.simulator.run import log_steps
+from producers.simulator.run import Step, log_steps
 from producers.simulator.run import simulate as steps_of
 
 
@@ -117,6 +120,38 @@ def test_a_stopped_run_ends_with_a_tick_and_gives_time_up(settings: Settings) ->
     assert tick is not None
     assert tick.clock_ms == played.ledger.last_clock_ms < plan.end_ms
     assert json.loads(read(settings.kafka, "state.clock")[-1].value or b"")["released"]
+
+
+def test_a_run_that_is_stopped_without_its_broker_keeps_the_rest_for_the_next(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.spool.writer.STOP_S", 0.5)
+    host, port = settings.kafka.bootstrap_servers.split(":")
+    link = Link([Address(host, int(port))])
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": link.address})
+    plan = make_plan(load_catalogue(), [("SC02", 0)], rate=30, faults=False)
+    pacer = Pacer(plan.start_ms, 20)
+
+    def cut_then_stop(step: Step, _ledger: Ledger, _behind_s: float) -> None:
+        if step.clock_ms == plan.start_ms + 30_000:
+            link.cut()
+        elif step.clock_ms >= plan.start_ms + 60_000:
+            pacer.stop.set()
+
+    away = play(plan, settings.model_copy(update={"kafka": kafka}), pacer, progress=cut_then_stop)
+    link.close()
+    assert away.stopped
+    assert away.kept > 6 * settings.kafka.partitions, "frames, and the ticks of six steps"
+
+    later = make_plan(load_catalogue(), [("SC02", 0)], start_ms=plan.start_ms + 600_000, duration_ms=5_000, rate=30)
+    assert play(later, settings, Pacer(later.start_ms, 60)).kept == 0
+    expected = log_steps(itertools.takewhile(lambda step: step.clock_ms <= plan.start_ms + 60_000, steps_of(plan)), 6)
+    for partition, log in expected.items():
+        got = dict.fromkeys(
+            (r.key, r.value, dict(r.headers).get("clock")) for r in read(settings.kafka, "readings", partition)
+        )
+        want = [(r.key, r.value, dict(r.headers).get("clock")) for r in log.records]
+        assert list(got)[: len(want)] == want
 
 
 def test_the_command_plays_and_writes_its_ledger(settings: Settings, tmp_path: Path) -> None:
