@@ -1,4 +1,4 @@
-"""One figure in a process of its own: the case comes as JSON on the command line, the figure goes out as JSON."""
+"""The figures of one case in a process of its own: it comes as JSON on the command line, they go out as JSON."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from typing import Any
 import orjson
 
 from deploy.bench import placed, pure
+from deploy.bench.figures import Figure
 from deploy.bench.load import Load
 from pearlstream.catalogue import load_catalogue
 from pearlstream.settings import load_settings
 
 
-def measure(case: dict[str, Any]) -> dict[str, Any]:
-    """The figure of a case `{stage, name, runs, load}`."""
+def measure(case: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures of a case `{stage, name, runs, workers, load}`."""
     load = Load(**{**case["load"], "feeds": tuple(case["load"]["feeds"])})
     catalogue = load_catalogue(load_settings().catalogue.overlays)
-    where = placed if case["stage"] in placed.STAGES else pure
-    figure = where.measure(case["stage"], load, case["runs"], catalogue)
-    about = {"encoding": load.encoding, "frame_rows": load.frame_rows, "feeds": list(load.feeds)}
+    stage, name, runs, workers = (case[key] for key in ("stage", "name", "runs", "workers"))
+    if stage in placed.STAGES:
+        return [_told(placed.measure(stage, load, runs, catalogue, workers), name, load, workers)]
+    return [_told(pure.measure(stage, load, runs, catalogue), name, load, 1)]
+
+
+def _told(figure: Figure, name: str, load: Load, workers: int) -> dict[str, Any]:
+    about = {"encoding": load.encoding, "frame_rows": load.frame_rows, "feeds": list(load.feeds), "workers": workers}
     about |= {"readings": load.readings, "devices": load.devices, "cities": load.cities}
-    return {**about, **figure.as_json(), "stage": case["name"]}
+    return {**about, **figure.as_json(), "stage": name}
 
 
 if __name__ == "__main__":

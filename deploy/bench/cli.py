@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from deploy.bench.sweep import AXES
 from pearlstream.errors import EXIT_FINDING
+
+if TYPE_CHECKING:
+    from deploy.bench.board import Board
 
 CASES = {
     "simulate": ("simulate", "arrow"),
@@ -25,6 +28,8 @@ CASES = {
     "end": ("end", "arrow"),
 }
 """Stages by name: what is measured, and in which encoding."""
+SHARED = ("worker", "end")
+"""What of it several workers may share."""
 
 
 @click.command()
@@ -40,6 +45,14 @@ CASES = {
 @click.option(
     "--sweep", "axes", multiple=True, type=click.Choice([*AXES, "all"]), help="How the cost grows with it; repeatable."
 )
+@click.option(
+    "--workers",
+    multiple=True,
+    type=click.IntRange(1, 2),
+    default=[1],
+    show_default=True,
+    help="Processes that share the partitions, for the stages worker and end; repeatable, to set one beside the other.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(
     stages: tuple[str, ...],
@@ -50,6 +63,7 @@ def bench(
     feeds: tuple[str, ...],
     runs: int,
     axes: tuple[str, ...],
+    workers: tuple[int, ...],
     as_json: bool,
 ) -> None:
     """Measure how fast each stage is, each in a process of its own.
@@ -69,33 +83,45 @@ def bench(
         "feeds": list(feeds),
     }
     _known(feeds)
-    board = Board(told=not as_json)
+    board = Board(shown=not as_json)
     if axes:
-        _sweep(board, stages or ("admit",), tuple(AXES) if "all" in axes else axes, load, runs)
+        _sweep(board, _each(stages or ("admit",), workers), tuple(AXES) if "all" in axes else axes, load, runs)
     else:
-        for name in stages or CASES:
-            board.add(_case(name, load, runs))
+        _stages(board, _each(stages or tuple(CASES), workers), load, runs)
     if as_json:
         click.echo(orjson.dumps(board.figures).decode())
     if not board.exact:
         sys.exit(EXIT_FINDING)
 
 
-def _case(name: str, load: dict[str, Any], runs: int) -> dict[str, Any]:
+def _case(name: str, load: dict[str, Any], runs: int, workers: int) -> dict[str, Any]:
     stage, encoding = CASES[name]
-    return {"stage": stage, "name": name, "runs": runs, "load": {**load, "encoding": encoding}}
+    return {"stage": stage, "name": name, "runs": runs, "workers": workers, "load": {**load, "encoding": encoding}}
 
 
-def _sweep(board: Any, stages: tuple[str, ...], axes: tuple[str, ...], load: dict[str, Any], runs: int) -> None:
+def _each(stages: tuple[str, ...], workers: tuple[int, ...]) -> list[tuple[str, int]]:
+    """Each stage with each number of workers that it is measured with."""
+    counts = tuple(dict.fromkeys(workers))
+    return [(name, count) for name in stages for count in (counts if CASES[name][0] in SHARED else (1,))]
+
+
+def _stages(board: Board, stages: list[tuple[str, int]], load: dict[str, Any], runs: int) -> None:
+    first: dict[str, dict[str, Any]] = {}
+    for name, count in stages:
+        (figure,) = board.add(_case(name, load, runs, count), first.get(name))
+        first.setdefault(name, figure)
+
+
+def _sweep(board: Board, stages: list[tuple[str, int]], axes: tuple[str, ...], load: dict[str, Any], runs: int) -> None:
     from deploy.bench.sweep import Point, drawn, loads
 
-    for name in stages:
+    for name, count in stages:
         for axis in axes:
             points = []
             for value, varied in loads(axis, load):
-                figure = board.add(_case(name, varied, runs), sweep={"axis": axis, "value": value})
+                (figure,) = board.add(_case(name, varied, runs, count), sweep={"axis": axis, "value": value})
                 points.append(Point(value, figure["cpu_s_per_million"], figure["peak_rss_mb"]))
-            if board.told:
+            if board.shown:
                 click.echo("\n".join(drawn(axis, points)))
 
 

@@ -39,6 +39,10 @@ class Counted(NamedTuple):
         """Whether nothing is missing or doubled."""
         return self.got == self.expected
 
+    def told(self) -> str:
+        """Both numbers, and by how much they differ."""
+        return f"{self.what}: {self.got} of {self.expected} ({self.got - self.expected:+})"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -46,7 +50,8 @@ class Figure:
 
     stage: str
     runs: Sequence[Run]
-    peak_rss_mb: float
+    peak_rss_mb: Mapping[str, float]
+    """The most memory that each process has held since it began."""
     counted: Sequence[Counted] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     """How it was measured: encoding, frame_rows and so on."""
@@ -72,10 +77,11 @@ class Figure:
             if self.runs
             else 0.0,
             "cpu_s_per_million_by_process": {name: round(value, 3) for name, value in by_process.items()},
-            "peak_rss_mb": round(self.peak_rss_mb, 1),
+            "peak_rss_mb": round(sum(self.peak_rss_mb.values()), 1),
+            "peak_rss_mb_by_process": {name: round(value, 1) for name, value in self.peak_rss_mb.items()},
             "runs": len(self.runs),
             "exact": self.exact,
-            "wrong": [f"{one.what}: {one.got} of {one.expected}" for one in self.counted if not one.exact],
+            "wrong": [one.told() for one in self.counted if not one.exact],
             **self.about,
         }
 
@@ -87,6 +93,17 @@ def timed(readings: int, work: Callable[[], object]) -> Run:
     return Run(readings, time.perf_counter() - wall, {"self": time.process_time() - cpu})
 
 
-def own_peak_rss_mb() -> float:
+def own_peak_rss_mb() -> dict[str, float]:
     """The most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"self": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def beside(figure: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """How many times as fast and as dear a figure is as another (both as JSON); None unless both count."""
+
+    def times(what: str) -> float | None:
+        counts = figure["exact"] and base["exact"] and base[what]
+        return float(f"{figure[what] / base[what]:.3g}") if counts else None
+
+    of = {"stage": base["stage"], "workers": base["workers"]}
+    return {**of, **{what: times(what) for what in ("readings_per_s", "cpu_s_per_million")}}

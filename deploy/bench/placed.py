@@ -3,30 +3,34 @@
 `worker`: sleeps while a load is written, so that the producer's work is not in the figure, and wakes to find all of
 it; what is measured is catching up. `sink`: the same, with what the worker made of the load. `end`: nobody sleeps; from
 the first frame that is sent to the last row that is stored. Loads go on where the last one ended, with the same
-devices and one state. In the end everything that was written is read back and counted.
+devices and one state. Several workers share the partitions. In the end everything that was written is read back and
+counted.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, Protocol
 
 from deploy.bench.figures import Counted, Figure, Run
-from deploy.bench.load import Load, Made, make
+from deploy.bench.load import TICK_MS, Load, Made, make
+from deploy.bench.meter import OURSELVES, Meter
 from deploy.bench.pure import count_admitted
 from deploy.bench.services import (
-    LOOK_EVERY_S,
     PATIENCE_S,
     Process,
+    applied,
+    asleep,
     running_broker,
     running_sink,
     running_store,
-    running_worker,
+    running_workers,
+    wait_until,
 )
 from pearlstream.broker import PartitionReader
 from pearlstream.catalogue import Catalogue
@@ -37,67 +41,92 @@ from pearlstream.store import Store
 from producers.kafka_writer import KafkaWriter
 
 STAGES = ("worker", "sink", "end")
+SHARED = ("worker", "end")
+"""Stages that several workers may share."""
+SHORTEST_S = 2 * TICK_MS / 1000
+"""Event time of a load at least: one without a tick of its own would roll nothing up."""
 
 
-def measure(stage: str, load: Load, runs: int, catalogue: Catalogue) -> Figure:
+def measure(stage: str, load: Load, runs: int, catalogue: Catalogue, workers: int = 1) -> Figure:
     """The figure of a stage: a load to warm up, then `runs` that count. Raises ServiceError."""
-    loads = _loads(load, runs + 1, catalogue)
+    loads = make_loads(load, runs + 1, catalogue)
     with TemporaryDirectory(prefix="pearlstream-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         kafka, broker = stack.enter_context(running_broker(folder, load))
         writer = stack.enter_context(closing(KafkaWriter(kafka)))
-        worker = stack.enter_context(running_worker(kafka, folder))
+        before = Admitting(writer, stack.enter_context(running_workers(kafka, folder, workers)))
         writer.register(loads[0].devices)
         if stage == "worker":
-            alone = Admitting(writer, worker)
-            done, measured = [alone.catch_up(made) for made in loads], worker
-            counted = _admitted(kafka, loads)
+            done, measured = [before.catch_up(made) for made in loads], before.workers
+            counted = count_written(kafka, loads)
         else:
             store, engine = stack.enter_context(running_store(folder, catalogue))
-            measured = stack.enter_context(running_sink(kafka, store, folder))
-            whole = Storing(Admitting(writer, worker), measured, engine, broker)
+            whole = Storing(before, stack.enter_context(running_sink(kafka, store, folder)), engine, broker)
             done = [whole.catch_up(made) if stage == "sink" else whole.all_at_once(made) for made in loads]
+            measured = whole.last if stage == "sink" else whole.everybody
             counted = _stored(store, loads, catalogue)
-        return Figure(stage, done[1:], measured.peak_rss_mb(), counted)
+        return Figure(stage, done[1:], {one.name: one.peak_rss_mb() for one in measured}, counted)
 
 
-def _loads(load: Load, count: int, catalogue: Catalogue) -> list[Made]:
+def make_loads(load: Load, count: int, catalogue: Catalogue) -> list[Made]:
+    """So many loads, each going on where the one before it ended."""
+    load = replace(load, rate=min(load.rate, load.readings / SHORTEST_S))
     first = make(load, catalogue)
     return [first, *(make(load, catalogue, after=replace(load, readings=load.readings * n)) for n in range(1, count))]
 
 
 @dataclass
 class Admitting:
-    """Producer and worker, and what they have been given so far."""
+    """Producer and workers, and what they have been given so far. `also`: whose CPU time counts besides theirs."""
 
     writer: KafkaWriter
-    worker: Process
-    records: int = 0
+    workers: tuple[Process, ...]
+    also: tuple[Process, ...] = ()
+    sent: Counter[int] = field(default_factory=Counter)
+    """Records by partition."""
     readings: int = 0
 
     def catch_up(self, made: Made) -> Run:
-        """Write a load while the worker sleeps, wake it, and wait until it has written all that follows."""
-        with self.worker.asleep():
+        """Write a load while the workers sleep, wake them, and wait until they have written all that follows."""
+        began = time.perf_counter()
+        with asleep(self.workers):
             self.write(made)
-        meter = Meter((self.worker,))
+        if len(self.workers) > 1:
+            _not_too_long(time.perf_counter() - began)
+        meter = Meter((*self.workers, *self.also))
         wait_until(self.admitted)
-        return meter.run(made)
+        return meter.run(made.total)
 
     def write(self, made: Made) -> None:
         """Write a load."""
         for one in made.sent:
             self.writer.send_record(one.key, one.value, one.headers, one.partition)
         self.writer.flush()
-        self.records += len(made.sent)
+        self.sent.update(one.partition for one in made.sent)
         self.readings += made.total
 
     def admitted(self) -> bool:
         """Whether all records are folded and what they brought forth is acknowledged."""
-        said = self.worker.page()
-        if said is None:
+        said = [page for worker in self.workers if (page := worker.page()) is not None]
+        if len(said) < len(self.workers):
             return False
-        folded = said.total("pearlstream_worker_records_total", stage="admit") or 0
-        return folded >= self.records and said.total("pearlstream_worker_unacked_bytes", stage="admit") == 0
+        # The mark moves before outputs are handed over, the count only with them.
+        folded = sum(page.total("pearlstream_worker_records_total", stage="admit") or 0 for page in said)
+        marks = {number: offset for page in said for number, offset in applied(page).items()}
+        unacked = sum(page.total("pearlstream_worker_unacked_bytes", stage="admit") or 0 for page in said)
+        every = all(marks.get(number, -1) + 1 >= count for number, count in self.sent.items())
+        return every and folded >= self.sent.total() and not unacked
+
+
+def _not_too_long(slept_s: float) -> None:
+    """A group throws out members that are silent for long, and making peace would be a part of the figure."""
+    from streams.app import SESSION_TIMEOUT_S  # brings Faust
+
+    if slept_s > SESSION_TIMEOUT_S:
+        raise ServiceError(
+            f"writing a load took {slept_s:.1f} s, and workers of a group may sleep {SESSION_TIMEOUT_S:.0f} s",
+            remedy="fewer --readings, or a machine with less to do",
+        )
 
 
 @dataclass
@@ -109,22 +138,31 @@ class Storing:
     store: Process
     broker: Process
 
+    @property
+    def last(self) -> tuple[Process, ...]:
+        """What takes part when the rest is done."""
+        return self.sink, self.store
+
+    @property
+    def everybody(self) -> tuple[Process, ...]:
+        """All but the producer."""
+        return self.broker, *self.before.workers, *self.last
+
     def catch_up(self, made: Made) -> Run:
         """Let the worker admit a load while the sink sleeps, wake it, and wait until all is stored."""
         with self.sink.asleep():
             self.before.write(made)
             wait_until(self.before.admitted)
-        meter = Meter((self.sink, self.store))
+        meter = Meter(self.last)
         wait_until(self._stored)
-        return meter.run(made)
+        return meter.run(made.total)
 
     def all_at_once(self, made: Made) -> Run:
         """Write a load while all are awake, and wait until all is stored."""
-        everybody = (OURSELVES, self.broker, self.before.worker, self.sink, self.store)
-        meter = Meter(everybody)
+        meter = Meter((OURSELVES, *self.everybody))
         self.before.write(made)
         wait_until(lambda: self.before.admitted() and self._stored())
-        return meter.run(made)
+        return meter.run(made.total)
 
     def _stored(self) -> bool:
         """Whether as many readings are stored as were sent, and nothing of what the worker wrote waits."""
@@ -136,57 +174,8 @@ class Storing:
         return raw >= self.before.readings and said.total("pearlstream_sink_lag_records") == 0
 
 
-class Spends(Protocol):
-    """Something that takes CPU time."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the figure."""
-        ...
-
-    def cpu_s(self) -> float:
-        """CPU time since it began."""
-        ...
-
-
-class Ourselves(NamedTuple):
-    """The process that measures, which is the producer."""
-
-    name: str = "producer"
-
-    def cpu_s(self) -> float:
-        """CPU time of all its threads."""
-        return time.process_time()
-
-
-OURSELVES = Ourselves()
-
-
-class Meter:
-    """Time by the wall, and the CPU time that these processes take, from now on."""
-
-    def __init__(self, processes: Sequence[Spends]) -> None:
-        self._processes = processes
-        self._wall, self._before = time.perf_counter(), [one.cpu_s() for one in processes]
-
-    def run(self, made: Made) -> Run:
-        """What was spent on a load until now."""
-        seconds = time.perf_counter() - self._wall
-        cost = {one.name: one.cpu_s() - was for one, was in zip(self._processes, self._before, strict=True)}
-        return Run(made.total, seconds, cost)
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    """Ask again and again. Raises ServiceError if it takes too long."""
-    until = time.perf_counter() + PATIENCE_S
-    while not done():
-        if time.perf_counter() > until:
-            raise ServiceError(f"not done after {PATIENCE_S:.0f} s", remedy="fewer --readings")
-        time.sleep(LOOK_EVERY_S)
-
-
-def _admitted(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
-    """Everything that the worker wrote, held against everything that was sent."""
+def count_written(kafka: Kafka, loads: Sequence[Made]) -> list[Counted]:
+    """Everything that the workers wrote, held against everything that was sent."""
     records, targets = list[Record](), list[str]()
     for role in ("accepted", "rollups"):
         for partition in range(kafka.partitions):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,15 @@ from sinks.clickhouse.migrate import migrate
 LOOK_EVERY_S = 0.1
 """How often a process is asked how far it is: often enough for a run of seconds, too seldom to cost anything."""
 PATIENCE_S = 600.0
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Ask again and again. Raises ServiceError if it takes too long."""
+    until = time.perf_counter() + PATIENCE_S
+    while not done():
+        if time.perf_counter() > until:
+            raise ServiceError(f"not done after {PATIENCE_S:.0f} s", remedy="fewer --readings")
+        time.sleep(LOOK_EVERY_S)
 
 
 @dataclass
@@ -103,10 +113,36 @@ def running_store(folder: Path, catalogue: Catalogue) -> Iterator[tuple[ClickHou
 
 
 @contextmanager
-def running_worker(kafka: Kafka, folder: Path) -> Iterator[Process]:
-    """A worker that admits, and is ready."""
-    with _running("worker", ("worker", "--stage", "admit", "--alone"), kafka, ClickHouse(), folder) as worker:
-        yield worker
+def running_workers(kafka: Kafka, folder: Path, count: int = 1) -> Iterator[tuple[Process, ...]]:
+    """Workers that admit, and are ready: one takes every partition, several have shared them out in a group."""
+    names = [f"worker-{n}" for n in range(1, count + 1)] if count > 1 else ["worker"]
+    command = ("worker", "--stage", "admit", *(() if count > 1 else ("--alone",)))
+    with ExitStack() as stack:
+        workers = tuple(stack.enter_context(_running(name, command, kafka, ClickHouse(), folder)) for name in names)
+        wait_until(lambda: shared_out(workers, kafka.partitions))
+        yield workers
+
+
+def shared_out(workers: Sequence[Process], partitions: int) -> bool:
+    """Whether each worker has a share of the partitions, and each partition one worker."""
+    pages = [worker.page() for worker in workers]
+    shares = [set(applied(page)) if page is not None else set() for page in pages]
+    return all(shares) and sum(map(len, shares)) == len(set().union(*shares)) == partitions
+
+
+def applied(page: Page) -> dict[int, int]:
+    """By partition that a worker has: the offset of the last record that it has admitted, -1 before the first."""
+    found = page.by("pearlstream_worker_applied_offset", "partition", stage="admit")
+    return {int(partition): int(offset) for partition, offset in found.items()}
+
+
+@contextmanager
+def asleep(processes: Sequence[Process]) -> Iterator[None]:
+    """None of them runs meanwhile."""
+    with ExitStack() as stack:
+        for one in processes:
+            stack.enter_context(one.asleep())
+        yield
 
 
 @contextmanager
@@ -118,14 +154,15 @@ def running_sink(kafka: Kafka, store: ClickHouse, folder: Path) -> Iterator[Proc
 
 @contextmanager
 def _running(name: str, command: Sequence[str], kafka: Kafka, store: ClickHouse, folder: Path) -> Iterator[Process]:
-    address = page(health_port(0, name))
+    role = name.partition("-")[0]
+    address = page(health_port(0, role))
     settings = load_settings().model_copy(update={"kafka": kafka, "clickhouse": store})
     child = Child(
         ChildSpec(
             name=name,
             argv=program(*command),
             log_file=folder / f"{name}.log",
-            env=environment_of(settings) | {f"PEARLSTREAM_{name.upper()}__HEALTH_PORT": address.rpartition(":")[2]},
+            env=environment_of(settings) | {f"PEARLSTREAM_{role.upper()}__HEALTH_PORT": address.rpartition(":")[2]},
             ready=f"{address}/readyz",
             ready_timeout_s=90.0,
             max_restarts=0,
