@@ -30,6 +30,7 @@ CASES = {
 """Stages by name: what is measured, and in which encoding."""
 SHARED = ("worker", "end")
 """What of it several workers may share."""
+PEERS = ("faust-by-the-book",)
 
 
 @click.command()
@@ -53,6 +54,13 @@ SHARED = ("worker", "end")
     show_default=True,
     help="Processes that share the partitions, for the stages worker and end; repeatable, to set one beside the other.",
 )
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Choice(PEERS),
+    help="Set our worker beside this on one broker; no other stage unless it is named.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def bench(
     stages: tuple[str, ...],
@@ -64,12 +72,14 @@ def bench(
     runs: int,
     axes: tuple[str, ...],
     workers: tuple[int, ...],
+    peers: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Measure how fast each stage is, each in a process of its own.
 
     A run ends with a count of what came out; if it is not what went in, the figure does not count and the exit code
-    is 1. With --sweep: how the cost of the stages (by default of `admit`) grows.
+    is 1. With --sweep: how the cost of the stages (by default of `admit`) grows. With --peer: the same job done as the
+    documentation of Faust writes it, beside our worker.
     """
     import orjson
 
@@ -86,8 +96,10 @@ def bench(
     board = Board(shown=not as_json)
     if axes:
         _sweep(board, _each(stages or ("admit",), workers), tuple(AXES) if "all" in axes else axes, load, runs)
-    else:
+    elif stages or not peers:
         _stages(board, _each(stages or tuple(CASES), workers), load, runs)
+    for peer in peers:
+        board.add({"stage": "peer", "name": peer, "runs": runs, "workers": 1, "load": {**load, "encoding": "arrow"}})
     if as_json:
         click.echo(orjson.dumps(board.figures).decode())
     if not board.exact:
