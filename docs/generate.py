@@ -54,6 +54,7 @@ FLAGS: Mapping[Quality, str] = {
     Quality.STUCK: "a value has stood still for longer than its field allows",
     Quality.SPIKE: "a value further from the device's last ones than its field allows",
     Quality.CLOCK_OFF: "the device's readings come minutes early or late for a while, and steadily: its clock is wrong",
+    Quality.SCALE_SUSPECT: "a device's values are some ten times its neighbours', or a tenth: check its unit",
 }
 
 
@@ -159,9 +160,10 @@ def limits(spec: FieldSpec) -> str:
 
 
 def words(spec: FieldSpec | StaticSpec) -> str:
-    """The note, the words of an enumeration, whether it must be there."""
+    """The note, the words of an enumeration, whether it must be there, whether neighbours are asked."""
     required = "required" if isinstance(spec, FieldSpec) and spec.required else ""
-    return "; ".join(part for part in (required, ", ".join(spec.values), spec.note) if part)
+    compared = "held against its neighbours" if isinstance(spec, FieldSpec) and spec.comparable else ""
+    return "; ".join(part for part in (required, ", ".join(spec.values), spec.note, compared) if part)
 
 
 def fleet(of: Fleet) -> str:

@@ -32,6 +32,8 @@ class Quality(IntFlag):
     """A value lies further from the device's last ones than its field allows."""
     CLOCK_OFF = 2048
     """The device's readings have come minutes early or late for a while, and steadily: its clock is wrong."""
+    SCALE_SUSPECT = 4096
+    """A device's values are some ten times, or a tenth of, its neighbours' for a while: its unit is wrong."""
 
 
 FLAGS: dict[str, Quality] = {str(flag.name).lower(): flag for flag in Quality}
@@ -41,6 +43,7 @@ COLUMNS: dict[str, Quality] = {
     "qc_range": Quality.RANGE,
     "qc_stuck": Quality.STUCK,
     "qc_spike": Quality.SPIKE,
+    "qc_scale": Quality.SCALE_SUSPECT,
     "clock_off": Quality.CLOCK_OFF,
 }
 """Boolean columns that terms may name, each true where its flag is set."""

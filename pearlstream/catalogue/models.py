@@ -96,8 +96,10 @@ class FieldSpec(Entry):
 
     `min`, `max`: plausible range in `unit`; a value outside is kept with a `range` flag, or sets the row
     aside where `hard`. `spike`: a value that is further than this from the median of the device's last five gets a
-    `spike` flag. `stuck_after`: so many equal values in a row get a `stuck` flag. `decimals`: the grid of a float
-    field; values are quantised to it before use.
+    `spike` flag. `stuck_after`: so many equal values in a row get a `stuck` flag. `comparable`: the devices of a city
+    measure much the same, on a scale with a true zero, so that one whose values are some ten times or a tenth of its
+    neighbours' gets a `scale_suspect` flag. `decimals`: the grid of a float field; values are quantised to it before
+    use.
     """
 
     type: Literal["float", "int", "bool", "enum", "text"] = "float"
@@ -107,6 +109,7 @@ class FieldSpec(Entry):
     hard: bool = False
     spike: float | None = Field(None, gt=0)
     stuck_after: int | None = Field(None, ge=2)
+    comparable: bool = False
     decimals: int = Field(2, ge=0, le=6)
     required: bool = False
     values: tuple[str, ...] = ()
@@ -118,6 +121,8 @@ class FieldSpec(Entry):
             raise ValueError("`values` lists the words of an enum field, and of no other")
         if self.type not in ("float", "int") and (self.spike is not None or self.stuck_after is not None):
             raise ValueError("`spike` and `stuck_after` are for numbers")
+        if self.comparable and (self.type not in ("float", "int") or self.min is None or self.min < 0):
+            raise ValueError("`comparable` is for numbers that are never below zero; declare a `min` of 0 or more")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min} is above max {self.max}")
         return self

@@ -117,6 +117,7 @@ class DeviceTable:
     def add(self, city: str, names: Iterable[str]) -> None:
         """Give rows to devices met for the first time, in the order given."""
         known = self.index.setdefault(city, {})
+        met = len(self.names)
         for name in names:
             if name not in known:
                 known[name] = len(self.names)
@@ -130,6 +131,8 @@ class DeviceTable:
             self.pane_top = [_grown(column, size, -1) for column in self.pane_top]
             self.pane_base = [_grown(column, size, 0) for column in self.pane_base]
             self.watch.grow(len(self.top))
+        if len(self.names) > met:
+            self.watch.settle(slice(met, len(self.names)), next(iter(known.values())))
 
     def identify(
         self,

@@ -66,6 +66,9 @@ def unpack_table(table: DeviceTable, meta: Mapping[str, Any], columns: Columns) 
     table.pane_gaps = [{int(row): _read(r) for row, r in gaps.items()} for gaps in meta["pane_gaps"]]
     table.watch.unpack({name[6:]: column for name, column in columns.items() if name.startswith("watch/")})
     table.watch.grow(size)
+    for known in table.index.values():
+        own = np.fromiter(known.values(), np.int64, len(known))
+        table.watch.settle(own, int(own[0]))
     return table
 
 

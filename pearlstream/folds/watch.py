@@ -1,8 +1,8 @@
-"""What a device's own past says about its readings: values that jump or stand still, and a clock that is off.
+"""What a device's past says about its readings: values that jump or stand still, a clock or a unit that is off.
 
-`admit` keeps for each device the last few values of the fields that declare `spike` or `stuck_after`, and since
-when its readings have come with a delay that no live link has. The verdicts are quality flags. They follow from the
-accepted readings in the order of the log, however that is cut into batches.
+`admit` keeps for each device the last few values of the fields that declare `spike`, `stuck_after` or `comparable`,
+and since when its readings have come with a delay that no live link has. The verdicts are quality flags. They follow
+from the accepted readings in the order of the log, however that is cut into batches.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pearlstream.catalogue.models import Feed, FieldSpec
 from pearlstream.folds.order import DeviceOrder
+from pearlstream.folds.scale import CADENCES, PERIOD_MS, Scale
 from pearlstream.quality import Quality
 
 Ints = NDArray[np.int64]
@@ -89,6 +90,9 @@ class Watch:
 
     fields: Mapping[str, FieldSpec] = field(default_factory=dict)
     size: int = 64
+    period_ms: int = PERIOD_MS
+    """How often values are held against those of neighbours."""
+    scale: Scale = field(init=False)
     pasts: dict[str, Past] = field(init=False)
     off_delay: Ints = field(init=False)
     """The delay (ms) with which a steady wrong delay began, by device."""
@@ -99,14 +103,22 @@ class Watch:
         self.pasts = {
             name: Past(np.full((self.size, LAST), np.nan), np.zeros(self.size, np.int64)) for name in self.fields
         }
+        comparable = {name: spec for name, spec in self.fields.items() if spec.comparable}
+        self.scale = Scale(comparable, self.period_ms, self.size)
         self.off_delay = np.zeros(self.size, np.int64)
         self.off_since = np.full(self.size, -1, np.int64)
 
     @classmethod
     def of(cls, feed: Feed) -> Watch:
         """What the fields of a feed ask for."""
-        wanted = {n: s for n, s in feed.fields.items() if s.spike is not None or s.stuck_after is not None}
-        return cls(wanted)
+        wanted = {
+            n: s for n, s in feed.fields.items() if s.spike is not None or s.stuck_after is not None or s.comparable
+        }
+        return cls(wanted, period_ms=max(PERIOD_MS, CADENCES * round(feed.cadence_s * 1000)))
+
+    def settle(self, devices: Ints | slice, city: Ints | int) -> None:
+        """Say in which cities some devices are: a number that those of one city share."""
+        self.scale.city[devices] = city
 
     def grow(self, size: int) -> None:
         """Make room for so many devices."""
@@ -117,6 +129,7 @@ class Watch:
         for past in self.pasts.values():
             past.values = np.concatenate([past.values, np.full((more, LAST), np.nan)])
             past.equal = np.concatenate([past.equal, np.zeros(more, np.int64)])
+        self.scale.grow(size)
         self.off_delay = np.concatenate([self.off_delay, np.zeros(more, np.int64)])
         self.off_since = np.concatenate([self.off_since, np.full(more, -1, np.int64)])
 
@@ -129,6 +142,17 @@ class Watch:
         """
         found = np.zeros(len(device), np.uint32)
         everybody = by_device or DeviceOrder.of(device)
+        for period, here in self.scale.stretches(clock):
+            self.scale.turn(period, {name: self.pasts[name].values for name in self.scale.fields})
+            own = device[here]
+            order = everybody if len(own) == len(device) else DeviceOrder.of(own)
+            found[here] = self._values(order, own, {name: columns[name][here] for name in self.fields})
+        found[self._clock_off(everybody, device, ts, clock)] |= np.uint32(Quality.CLOCK_OFF)
+        return found
+
+    def _values(self, everybody: DeviceOrder, device: Ints, columns: Mapping[str, Floats]) -> NDArray[np.uint32]:
+        """What the values of some readings of one period give them for flags."""
+        found = np.zeros(len(device), np.uint32)
         lines: dict[bytes, Line] = {}
         for name, spec in self.fields.items():
             known = ~np.isnan(columns[name])
@@ -139,7 +163,11 @@ class Watch:
                 jumps, still = self._judge(name, spec, line, value)
                 rows = np.flatnonzero(known) if pattern else slice(None)
                 found[rows] |= jumps * np.uint32(Quality.SPIKE) | still * np.uint32(Quality.STUCK)
-        found[self._clock_off(everybody, device, ts, clock)] |= np.uint32(Quality.CLOCK_OFF)
+                if spec.comparable:
+                    suspicion = self.scale.found[name]
+                    suspicion.fresh[line.by_device.devices] = True
+                    if suspicion.suspect.any():
+                        found[rows] |= suspicion.suspect[device[rows]] * np.uint32(Quality.SCALE_SUSPECT)
         return found
 
     def _judge(
@@ -200,6 +228,7 @@ class Watch:
         for name, past in self.pasts.items():
             columns[f"past/{name}"] = past.values[:size].ravel()
             columns[f"equal/{name}"] = past.equal[:size]
+        columns |= {f"scale/{name}": column for name, column in self.scale.pack(size).items()}
         return columns
 
     def unpack(self, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -210,3 +239,4 @@ class Watch:
         for name, past in self.pasts.items():
             past.values[:size] = columns[f"past/{name}"].reshape(size, LAST)
             past.equal[:size] = columns[f"equal/{name}"]
+        self.scale.unpack({name[6:]: column for name, column in columns.items() if name.startswith("scale/")})

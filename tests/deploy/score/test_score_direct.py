@@ -14,6 +14,7 @@ from pearlstream.indicators import fingerprint
 from pearlstream.inprocess import Lane, gathered
 from pearlstream.program import compile_catalogue
 from pearlstream.registry import RegistryBook
+from producers.simulator.fault_tables import FaultTables
 from producers.simulator.plan import Plan, make_plan
 from producers.simulator.run import log_steps, simulate
 
@@ -23,8 +24,9 @@ MINUTES = 75
 
 
 def plan_with_faults(seed: int) -> Plan:
-    """The morning rush in some cities with everything that goes wrong on an ordinary day."""
-    plan = make_plan(load_catalogue(), [("SC02", 0)], seed=seed, duration_ms=MINUTES * 60_000)
+    """The morning rush in some cities with everything that goes wrong on an ordinary day, and many wrong units."""
+    faults = FaultTables({"sensor": {"unit": 0.05}})
+    plan = make_plan(load_catalogue(), [("SC02", 0)], seed=seed, duration_ms=MINUTES * 60_000, faults=faults)
     cities = ("440300", "441900", "440100", "440400", "820000")
     return replace(plan, tick_ms=TICK_MS, cities=cities, feeds=FEEDS)
 
