@@ -47,7 +47,6 @@ class City(Entry):
     holidays: str = Field("CN", pattern=r"^([A-Z]{2})?$")
     coast: bool = False
     known_for: str = ""
-    shards: int = Field(1, ge=1, le=64)
 
 
 class Group(Entry):

@@ -174,11 +174,11 @@ def _agreed(feed: Feed, envelope: _Envelope, read: Read, found: Findings) -> Dec
 
 
 def _city(key: bytes | None, cities: Collection[str], partition: int, partitions: int) -> str:
-    """The city that a key names; `<code>#<shard>` where a big city is spread over partitions."""
+    """The city that a key names. `<code>#<shard>` is no key yet: behind `admit` nobody merges the shards of a city."""
     if key is None:
         raise FrameError("key_missing", "the record has no key", remedy="key = city code")
-    city, mark, shard = key.decode("ascii", "replace").partition("#")
-    if city not in cities or (mark and not (shard.isascii() and shard.isdigit())):
+    city = key.decode("ascii", "replace")
+    if city not in cities:
         remedy = nearest(city, cities, "key = city code; `pearlstream catalogue list` shows them")
         raise FrameError("unknown_city", f"no city {shown(key)[1:]}", remedy=remedy)
     if partitions:
