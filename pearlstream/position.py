@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from pearlstream.errors import PositionError
 
+HISTORY = "history-"
+"""How the topic id of recorded readings begins that somebody loaded beside the live log; the act's number follows."""
+
 
 class Source(NamedTuple):
     """One partition of one life of a topic. A topic that is made again has another `topic_id`."""
@@ -30,6 +33,11 @@ class Source(NamedTuple):
         if not topic_id or "/" in topic_id:
             raise ValueError(f"not a source: {text!r}")
         return cls(topic_id, int(partition))
+
+    @property
+    def historic(self) -> bool:
+        """It is no topic of the broker: an act loaded it into the store, and it has a time of its own."""
+        return self.topic_id.startswith(HISTORY)
 
 
 class Position(NamedTuple):

@@ -127,12 +127,15 @@ def ledger(as_json: bool, drained: bool, produced: int | None) -> None:
 
 
 def _print_ledger(result: Any) -> None:
+    from pearlstream.position import Source
+
     click.echo(
         f"{'partition':>9}{'frames':>10}{'ticks':>8}{'accepted':>12}{'stored':>12}{'missing':>9}{'doubled':>9}{'pending':>9}"
     )
     for part in result.partitions:
+        name = part.topic_id if Source(part.topic_id, part.partition).historic else str(part.partition)
         click.echo(
-            f"{part.partition:>9}{part.frames:>10,}{part.ticks:>8,}{part.accepted:>12,}{part.stored_raw:>12,}"
+            f"{name:>9}{part.frames:>10,}{part.ticks:>8,}{part.accepted:>12,}{part.stored_raw:>12,}"
             f"{part.missing:>9,}{part.doubled:>9,}{part.pending:>9,}"
         )
     for finding in result.findings:
@@ -143,6 +146,10 @@ def _print_ledger(result: Any) -> None:
         click.echo(
             f"! passed over in {row['topic']}: ({row['after']}, {row['offset']}], {row['reason']}. {row['note']}"
         )
-    if not result.panes:
+    if not result.panes and result.loading:
+        acts = ", ".join(map(str, result.loading))
+        click.echo(f"rollups were not compared pane by pane: history is being loaded (act {acts}); if it was killed,"
+                   " load the same files once more")  # fmt: skip
+    elif not result.panes:
         click.echo("rollups were not compared pane by pane: the sink was writing all the time")
     click.echo(f"missing {result.missing:,}, doubled {result.doubled:,}, on its way {result.pending:,}")

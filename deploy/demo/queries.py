@@ -18,10 +18,11 @@ picked as one, because picking the value alone would pass over a newest value th
 
 CLOCK = """
 SELECT toUnixTimestamp64Milli(min(newest)) FROM (
-  SELECT max(clock_ms) AS newest FROM {db:Identifier}.ticks GROUP BY topic_id, partition
+  SELECT max(clock_ms) AS newest FROM {db:Identifier}.ticks WHERE NOT startsWith(topic_id, 'history-')
+  GROUP BY topic_id, partition
 ) HAVING count() > 0
 """
-"""How far event time has come in the store: the slowest partition decides."""
+"""How far event time has come in the store: the slowest partition of the log decides."""
 
 COUNTS = """
 SELECT sum(rows), sum(accepted), sum(dup), sum(late), count() FROM {db:Identifier}.frames

@@ -8,7 +8,7 @@ stream. What it needs of the past of a device lies within one pane: give it whol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -35,20 +35,55 @@ def partials_again(
     registry_at: Callable[[str], Registry],
     offsets_ms: Mapping[str, int],
     specs: tuple[MeasureSpec, ...] | None = None,
+    historic: Collection[int] = (),
 ) -> pl.DataFrame:
     """Partials (columns PARTIAL) of readings of one feed in the order of the log, each city's panes whole.
 
     `readings` has the columns KEPT and the feed's fields on their grids; `offsets_ms` is the zone of each city.
-    `specs`: the measures wanted, of those that the program has (None: all). Raises what `registry_at` raises.
+    `specs`: the measures wanted, of those that the program has (None: all). `historic`: lives that are no lives of the
+    log: what was loaded into its past; there a device speaks first in a pane only if it did not speak in it before.
+    Raises what `registry_at` raises.
     """
     wanted = program.specs if specs is None else specs
-    parts = [
-        _of_one_life(program, life.drop("life"), registry_at, offsets_ms, wanted)
-        for life in readings.partition_by("life", maintain_order=True)
-    ]
+    lives = readings.partition_by("life", maintain_order=True, as_dict=True)
+    parts, spoken = [], Spoken(program.pane_lengths_s)
+    for (life,), rows in sorted(lives.items(), key=lambda one: one[0][0] in historic):
+        measured = _of_one_life(program, rows.drop("life"), registry_at, offsets_ms)
+        if historic:
+            measured = spoken.corrected(measured, rows) if life in historic else measured
+            spoken.add(rows)
+        parts.append(aggregate(measured, wanted, (CUT,)))
     if not parts:
         return PARTIAL.to_frame()
     return pl.concat(parts).drop(CUT)
+
+
+class Spoken:
+    """In which panes devices spoke, over several lives. `lengths_s`: of the panes."""
+
+    def __init__(self, lengths_s: Sequence[int]) -> None:
+        self._lengths_s = lengths_s
+        self._seen: dict[int, pl.DataFrame] = {}
+
+    def add(self, readings: pl.DataFrame) -> None:
+        """Note readings of a life."""
+        for length in self._lengths_s:
+            fresh, seen = self._panes(readings, length), self._seen.get(length)
+            self._seen[length] = fresh.unique() if seen is None else pl.concat([seen, fresh]).unique()
+
+    def corrected(self, measured: pl.DataFrame, readings: pl.DataFrame) -> pl.DataFrame:
+        """What measures see of readings, row by row, no longer the first where their device spoke in another life."""
+        for length, seen in self._seen.items():
+            known = seen.with_columns(pl.lit(True).alias("known"))
+            panes = self._panes(readings, length)
+            told = panes.join(known, on=panes.columns, how="left", maintain_order="left")["known"].fill_null(False)
+            name = f"first_in_pane_{length}"
+            measured = measured.with_columns(pl.when(told).then(0).otherwise(pl.col(name)).alias(name))
+        return measured
+
+    @staticmethod
+    def _panes(readings: pl.DataFrame, length_s: int) -> pl.DataFrame:
+        return readings.select("city", "device", (pl.col("ts") // (length_s * 1000)).alias("pane"))
 
 
 def _of_one_life(
@@ -56,7 +91,6 @@ def _of_one_life(
     readings: pl.DataFrame,
     registry_at: Callable[[str], Registry],
     offsets_ms: Mapping[str, int],
-    specs: tuple[MeasureSpec, ...],
 ) -> pl.DataFrame:
     """As `admit` does it: stretch by stretch between which the registry changes, with one table of devices."""
     devices = DeviceTable.of(program.feed, program.pane_lengths_s)
@@ -65,7 +99,7 @@ def _of_one_life(
         gathered = _gathered(program, stretch, devices, offsets_ms)
         statics = static_columns(program, devices, registry_at(stretch["registry"][0]))
         measured.append(measured_rows(gathered, devices, statics))
-    return aggregate(pl.concat(measured), specs, (CUT,))
+    return pl.concat(measured)
 
 
 def _stretches(readings: pl.DataFrame) -> list[pl.DataFrame]:

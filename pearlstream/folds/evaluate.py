@@ -227,6 +227,16 @@ class Evaluator:
         return OK if pair.clear.met(value, base) else WATCH
 
 
+def speechless(program: IndicatorProgram, row: Row, *, named: bool) -> bool:
+    """Nobody owes anything and nothing came: there is nothing to say, not even that data are missing. `named`: where
+    readings count elsewhere than they come from, some named this place, or it has devices."""
+    if row.n:
+        return False
+    if program.coverage is not None:
+        return row.coverage is None
+    return program.elsewhere and not named
+
+
 def _value(ref: MeasureRef, merged: Merged) -> Value:
     """A merged measure as a formula sees it. The sum of nothing is 0; the least of nothing is not known."""
     if ref.kind is MeasureKind.MAP:

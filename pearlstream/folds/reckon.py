@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pearlstream.folds.evaluate import Evaluator, Row
+from pearlstream.folds.evaluate import Evaluator, Row, speechless
 from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, Fleets
 from pearlstream.folds.windows import Merged, Store, drop_until
 from pearlstream.measures import MeasureKind
@@ -242,13 +242,7 @@ class Reckoner:
         return Evaluator(one, store, place.city, population, fleet, catalogue.bases.at, cities)
 
     def _speechless(self, state: Reckoning, place: Place, row: Row) -> bool:
-        """Nobody owes anything and nothing came: there is nothing to say, not even that data are missing."""
-        one = self.program.indicators[place.program]
-        if row.n:
-            return False
-        if one.coverage is not None:
-            return row.coverage is None
-        return one.elsewhere and place not in state.named
+        return speechless(self.program.indicators[place.program], row, named=place in state.named)
 
     def _settle(self, state: Reckoning, place: Place, evaluator: Evaluator, before: int) -> list[WireRow]:
         one, told = self.program.indicators[place.program], state.told[place]

@@ -1,5 +1,7 @@
 """The ledger: what went in against what is stored, counted from three sides, so that no stage certifies itself.
 
+A source is a partition of `readings` in one life of the broker, or the log of an act that loaded history.
+
 The sides: `frames` (from the headers of `accepted`), the raw readings, and the rollups. Per source partition,
 up to a bound that both sides have reached:
 
@@ -74,6 +76,8 @@ class Ledger:
     panes: bool = True
     behind: bool = False
     partitions: list[Part] = field(default_factory=list)
+    loading: list[int] = field(default_factory=list)
+    """Acts that load history and make panes at this moment, or were killed while they did."""
     findings: list[Finding] = field(default_factory=list)
     lost: list[dict[str, Any]] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
@@ -210,7 +214,9 @@ def _partition(ledger: Ledger, sides: Sides, asked: Asked) -> Part:
 def _panes(ledger: Ledger, asked: Asked, every: list[Sides], tables: list[str], newest: Newest) -> None:
     """Equation 5. Rollups cannot be cut at an offset: the sink must not have moved on, nor frames be behind."""
     ledger.behind = any(sides.bound.upto < sides.bound.rollups for sides in every)
+    ledger.loading = [int(act) for (act,) in asked.store.query(ledger_sql.loading(asked.store.database))]
     writing = any(role == "rollups" and entry.state == INTENT for (_, role), entry in newest.items())
+    writing = writing or bool(ledger.loading)
     if not (ledger.behind or writing):
         rolled = equations.rollups_by_pane(asked.store)
         stored = equations.raw_by_pane(asked.store, every, tables)
@@ -240,6 +246,7 @@ def _totals(ledger: Ledger, produced: int | None) -> None:
     for name in ("frames", "ticks", "rows", "accepted", "duplicate", "late", "quarantined", "stored_raw", "withdrawn"):
         ledger.totals[name] = sum(getattr(part, name) for part in ledger.partitions)
     if produced is not None:
-        d = produced - ledger.totals["rows"]
+        sent = [part for part in ledger.partitions if not Source(part.topic_id, part.partition).historic]
+        d = produced - sum(part.rows for part in sent)
         ledger.add(Finding("readings that left the gateways", "", max(d, 0), max(-d, 0)))
         ledger.totals["produced"] = produced

@@ -117,6 +117,14 @@ def lost(database: str) -> str:
     )
 
 
+def loading(database: str) -> str:
+    """Acts that load history, and have begun to let readings count whose panes are not noted as made."""
+    return (
+        f"SELECT DISTINCT act FROM {qualified(database, 'acts')} FINAL"
+        " WHERE kind = 'import' AND state = 'begun' AND part != '' ORDER BY act"
+    )
+
+
 def ages(database: str) -> str:
     """Whether the database is older than the horizon, and older than what keeps longest."""
     return (

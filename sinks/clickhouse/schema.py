@@ -303,7 +303,7 @@ ACTS = Table(
     columns=(
         Column("act", "UInt64", CLOSE, comment="its number: the wall clock at its beginning, ms"),
         Column("part", "String", TEXT, comment="what of it: a day, a position in quarantine; empty for the whole"),
-        Column("kind", WORD, comment="backfill, withdraw, redrive, discard, recount"),
+        Column("kind", WORD, comment="backfill, withdraw, redrive, discard, recount, import"),
         Column("state_no", "UInt8", SMALL, comment="1 begun, 2 done"),
         Column("state", WORD),
         Column("by", WORD, comment="the account that did it"),

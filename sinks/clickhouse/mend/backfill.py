@@ -104,15 +104,21 @@ def backfill(
     act.done()
 
 
+def concerned(program: Program, feed: str, cities: Sequence[str]) -> Sequence[str]:
+    """The cities whose readings make the panes of some cities: all (none named) where a measure counts readings for a
+    city that a column of theirs names."""
+    return () if any(spec.city for spec in program.feeds[feed].specs) else cities
+
+
 def mended(
     store: Store, program: Program, day: Day, asked: Asked, *, dry_run: bool = False, tell: Tell = _silent
 ) -> Outcome:
     """One day, again while the sink moves on. The first comparison is what is told. Raises as `backfill`."""
     first: Outcome | None = None
     for _ in range(ATTEMPTS):
-        before = standing(store)
+        before = standing(store, day.stop)
         for feed in asked.feeds:
-            check_whole(store, feed, day.start, day.stop, before)
+            check_whole(store, feed, day.start, day.stop, before, concerned(program, feed, asked.cities))
         with _staging(store) as staging:
             outcome = _compared(store, program, before, staging, day, asked, tell)
             first = first or outcome

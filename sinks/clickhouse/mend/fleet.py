@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from operator import itemgetter
 
 import polars as pl
 
@@ -12,6 +13,10 @@ from pearlstream.errors import RegistryMissing
 from pearlstream.registry import COLUMNS, EMPTY_VERSION, PartKey, Registry, static_type
 from pearlstream.store import Store
 from sinks.clickhouse.mend import sql
+
+ACTS_FROM = 1 << 62
+"""Entries from here on are no offsets of the topic `devices`: an act made a version of its own, out of the version that
+is complete with the entry `entry - ACTS_FROM - 1` (-1: out of the empty one) and the rows that carry its name."""
 
 
 class StoredFleet:
@@ -25,6 +30,12 @@ class StoredFleet:
     @cached_property
     def _versions(self) -> dict[str, int]:
         return {str(version): int(entry) for version, entry in self._store.query(sql.versions(self._store.database))}
+
+    @property
+    def newest(self) -> tuple[str, int]:
+        """The newest version of the topic `devices`, and the entry that it is complete with (-1: the empty one)."""
+        mine = {version: entry for version, entry in self._versions.items() if entry < ACTS_FROM}
+        return max(mine.items(), key=itemgetter(1), default=(EMPTY_VERSION, -1))
 
     def at(self, version: str, feed: str) -> Registry:
         """The devices of one feed in a version. Raises RegistryMissing if the store does not know the version."""
@@ -41,8 +52,11 @@ class StoredFleet:
                 f"the registry version {version} is not in the store, so what devices were like then is not known",
                 remedy="start the sink, which reads the topic `devices` from its beginning, and try again",
             )
-        rows = self._of(feed).filter(pl.col("entry") <= self._versions[version])
-        newest = rows.unique(["city", "device"], keep="last", maintain_order=True).drop("entry")
+        entry = self._versions[version]
+        own = pl.col("registry") == version
+        upto = entry - ACTS_FROM - 1 if entry >= ACTS_FROM else entry
+        rows = self._of(feed).filter((pl.col("entry") <= upto) | own)
+        newest = rows.unique(["city", "device"], keep="last", maintain_order=True).drop("entry", "registry")
         parts = newest.partition_by("city", as_dict=True, maintain_order=True, include_key=False)
         return {PartKey(feed, str(city)): part for (city,), part in parts.items()}
 
@@ -55,7 +69,7 @@ class StoredFleet:
             rows = pl.DataFrame(self._store.arrow(text, {"feed": feed, **names}))
             typed = [pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()]
             typed += [_static(name, spec.type) for name, spec in static.items()]
-            found = self._entries[feed] = rows.select("city", "entry", *typed)
+            found = self._entries[feed] = rows.select("city", "entry", "registry", *typed)
         return found
 
 

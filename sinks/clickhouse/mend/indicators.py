@@ -44,7 +44,8 @@ class Corrections:
         told = [one for one in self._told(place, min(ends), max(ends)) if one["end"] in ends]
         if not told:
             return
-        windows = WindowsAgain(self._program, place, self._grains(place, told))
+        ends_told = [one["end"] for one in told]
+        windows = WindowsAgain(self._program, place, self._grains(place, min(ends_told), max(ends_told)))
         by_end: dict[int, list[Told]] = {}
         for one in told:
             by_end.setdefault(one["end"], []).append(one)
@@ -54,7 +55,7 @@ class Corrections:
                 found = windows.rows(end, self._registry(place.program, version), means)
                 for one in said:
                     row = found.get(one["dims"]) or silent(one["dims"])
-                    if one["registry"] == version and row != _row(one):
+                    if one["registry"] == version and row != row_of(one):
                         yield self._correction(place, one, row, clock, act)
 
     def _told(self, place: Place, first: int, last: int) -> list[Told]:
@@ -63,13 +64,13 @@ class Corrections:
         mine = parse_dims(place.program.dims_prefix) if place.program.dims_prefix else {}
         return [row for row in rows if not mine or mine.items() <= dict(parse_dims(row["dims"])).items()]
 
-    def _grains(self, place: Place, told: Sequence[Told]) -> Iterator[tuple[MeasureRef, Grain]]:
+    def _grains(self, place: Place, first: int, last: int) -> Iterator[tuple[MeasureRef, Grain]]:
+        """What windows look back on that end between two moments."""
         one = place.program
-        stop = max(row["end"] for row in told)
         of = {
             "cities": list(place.cities),
-            "start": min(row["end"] for row in told) - one.span_ms,
-            "stop": stop,
+            "start": first - one.span_ms,
+            "stop": last,
             "hop": one.hop_ms,
             "cut": place.cut_ms,
         }
@@ -90,6 +91,7 @@ class Corrections:
         return Registry(version, {key: part for some in parts for key, part in some.items()})
 
     def _correction(self, place: Place, told: Told, row: Row, clock: int, act: int) -> dict[str, Any]:
+        """The next revision of a stored row; of one that was never told (`rev` -1), the first."""
         rev, known = int(told["rev"]) + 1, max(clock, int(told["known_at"]))
         return {
             "indicator": place.program.indicator.id,
@@ -97,7 +99,7 @@ class Corrections:
             "window_start_ms": told["start"],
             "window_end_ms": told["end"],
             **row._asdict(),
-            "maturity": "corrected",
+            "maturity": "corrected" if rev else "settled",
             "rev": rev,
             "known_at_ms": known,
             "catalogue": self._program.catalogue.version,
@@ -108,15 +110,16 @@ class Corrections:
         }
 
 
-def _row(told: Told) -> Row:
+def row_of(told: Told) -> Row:
+    """What a stored row says."""
     return Row(*(told[name] for name in Row._fields))
 
 
-def write_corrections(store: Store, rows: Iterable[Mapping[str, Any]]) -> int:
+def write_corrections(store: Store, rows: Iterable[Mapping[str, Any]], token: str = "") -> int:
     """Write rows into the history, then into the table of newest revisions; how many. Raises StoreError.
 
     Whoever dies in between finds the same rows to write the next time, as the table decides; the history may then hold
-    a revision twice, word for word.
+    a revision twice, word for word. Not so with a `token`, under which rows are written once only.
     """
     made = list(rows)
     if not made:
@@ -124,7 +127,8 @@ def write_corrections(store: Store, rows: Iterable[Mapping[str, Any]]) -> int:
     act = next(column for column in schema.INDICATORS.columns if column.name == "act")
     table = rows_table(schema.INDICATORS, made)
     table = table.append_column(arrow_schema([act]).field(0), pa.array([row["act"] for row in made], pa.uint64()))
-    settings = {**sql.INSERT_SETTINGS, "insert_deduplicate": 0}
     for name in (schema.INDICATORS_HISTORY.name, schema.INDICATORS.name):
+        once = {"insert_deduplication_token": f"{token}/{name}"} if token else {"insert_deduplicate": 0}
+        settings = {**sql.INSERT_SETTINGS, **once}
         store.insert(sql.qualified(store.database, name), table.column_names, stream(table), settings)
     return len(made)

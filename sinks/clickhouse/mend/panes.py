@@ -89,7 +89,9 @@ class Recount:
         for chunk in chunks:
             rows = self._kept.readings(feed.feed, chunk)
             if len(rows):
-                yield partials_again(feed, rows, self._registry(feed.feed.id), self._offsets_ms, specs), len(rows)
+                registry = self._registry(feed.feed.id)
+                made = partials_again(feed, rows, registry, self._offsets_ms, specs, self._kept.standing.historic)
+                yield made, len(rows)
 
     def _registry(self, feed: str) -> Callable[[str], Registry]:
         return lambda version: self._fleet.at(version, feed)

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from pearlstream.catalogue.models import Feed
+from pearlstream.position import HISTORY
 from sinks.clickhouse.schema_readings import readings_table_name
-from sinks.clickhouse.sql import qualified, quoted
+from sinks.clickhouse.sql import literal, qualified, quoted
 
 PANE_KEY = ("feed", "city", "pane_ms", "pane_len_s", "measure", "dims", "key", "late")
 """What tells rows of `rollups` apart."""
@@ -17,7 +18,7 @@ SPILL = {"max_bytes_before_external_group_by": 500_000_000}
 """A day of a big cluster does not fit into memory."""
 
 _CLOCK = "toInt64(18446744073709551615 - keep)"
-_ARRIVED = f"if({_CLOCK} = 0, toUnixTimestamp64Milli(ts), {_CLOCK})"
+ARRIVED = f"if({_CLOCK} = 0, toUnixTimestamp64Milli(ts), {_CLOCK})"
 """What panes by arrival are cut by; a reading before any tick counts as arrived when it was taken."""
 _SPAN = "ts >= fromUnixTimestamp64Milli({start:Int64}) AND ts < fromUnixTimestamp64Milli({stop:Int64})"
 _BOUND = (
@@ -56,7 +57,7 @@ def strays(database: str, feed: str) -> str:
     return (
         "SELECT DISTINCT toString(city) AS city, intDiv(toUnixTimestamp64Milli(ts), 3600000) * 3600000 AS hour_ms,"
         f" toInt64(1) AS n FROM {qualified(database, readings_table_name(feed))} WHERE {_SPAN}"
-        f" AND {_ARRIVED} >= {{from:Int64}} AND {_ARRIVED} < {{until:Int64}}"
+        f" AND {ARRIVED} >= {{from:Int64}} AND {ARRIVED} < {{until:Int64}}"
         " AND NOT (ts >= fromUnixTimestamp64Milli({from:Int64}) AND ts < fromUnixTimestamp64Milli({until:Int64}))"
         " ORDER BY city, hour_ms"
     )
@@ -99,7 +100,7 @@ def registered(database: str, static: tuple[str, ...]) -> str:
         "toString(city) AS city, device, nullIf(toString(zone), '') AS zone, nullIf(site, '') AS site, lon, lat,"
         " cadence_s, toUnixTimestamp64Milli(from_ms) AS from_ms, toUnixTimestamp64Milli(until_ms) AS until_ms,"
         " toUnixTimestamp64Milli(calibrated_ms) AS calibrated_ms, nullIf(toString(origin), '') AS origin,"
-        f" toInt64(entry) AS entry{attrs}"
+        f" toString(registry) AS registry, toInt64(entry) AS entry{attrs}"
     )
     both = " UNION DISTINCT ".join(
         f"SELECT {columns} FROM {qualified(database, table)} WHERE feed = {{feed:String}}"
@@ -131,7 +132,7 @@ def frames_near(database: str) -> str:
     """Frames of a feed that may hold readings of a day."""
     return (
         "SELECT toString(topic_id) AS topic_id, toInt64(partition) AS partition, offset, toInt64(accepted) AS accepted,"
-        " toUnixTimestamp64Milli(clock_ms) AS clock"
+        " toUnixTimestamp64Milli(clock_ms) AS clock, toString(city) AS city"
         f" FROM {qualified(database, 'frames')} FINAL WHERE feed = {{feed:String}} AND accepted > 0 AND {_NEAR}"
     )
 
@@ -156,11 +157,12 @@ def ticks_near(database: str) -> str:
 
 
 def clocks(database: str) -> str:
-    """The last clock of each partition, of the life of the log that was stored last."""
+    """The last clock of each partition, of the life of the broker's log that was stored last."""
     table = qualified(database, "ticks")
     return (
         f"SELECT toInt64(partition) AS partition, toUnixTimestamp64Milli(max(clock_ms)) AS clock FROM {table}"
-        f" WHERE topic_id = (SELECT argMax(topic_id, (stored_at, clock_ms)) FROM {table}) GROUP BY partition"
+        f" WHERE topic_id = (SELECT argMax(topic_id, (stored_at, clock_ms)) FROM {table}"
+        f" WHERE NOT startsWith(topic_id, {literal(HISTORY)})) GROUP BY partition"
     )
 
 

@@ -7,6 +7,7 @@ frames and readings together, the second one shows it, as rollup records are kep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -22,8 +23,9 @@ class NotWhole(PearlstreamError):
     """Readings that panes would be made from are not all there, or there are too many."""
 
 
-def check_whole(store: Store, feed: str, start: int, stop: int, standing: Standing) -> None:
-    """Raise NotWhole if readings of the feed near [start, stop) lack or are doubled. Raises StoreError."""
+def check_whole(store: Store, feed: str, start: int, stop: int, standing: Standing, cities: Sequence[str] = ()) -> None:
+    """Raise NotWhole if readings of the feed near [start, stop) lack or are doubled; of these cities, if any are named,
+    as the readings of others do not concern their panes. Raises StoreError."""
     of: dict[str, Any] = {"feed": feed, "from": start, "until": stop}
     bounds = pl.DataFrame(
         [(source_hash(s.topic_id), s.topic_id, s.partition, bound) for s, bound in standing.bounds.items()],
@@ -38,9 +40,12 @@ def check_whole(store: Store, feed: str, start: int, stop: int, standing: Standi
     frames = frames.join(bounds, on=["topic_id", "partition"]).filter(pl.col("offset") <= pl.col("bound"))
     stored = read(sql.stored_near(store.database, feed))
     timed = frames.filter(pl.col("clock") > 0)  # those before any tick may be of any day: the second equation has them
+    timed = timed.filter(pl.col("city").is_in(cities)) if cities else timed
     both = timed.join(stored, on=["src", "partition", "offset"], how="left").with_columns(pl.col("n").fill_null(0))
     _same(feed, "frame", both.select("topic_id", "partition", "offset", (pl.col("accepted") - pl.col("n")).alias("d")))
     ticks = read(sql.ticks_near(store.database)).with_columns(pl.col("topic_id").cast(pl.String))
+    ticks = ticks.join(bounds, on=["topic_id", "partition"], maintain_order="left")
+    ticks = ticks.filter(pl.col("offset") <= pl.col("bound"))
     _same(feed, "rollup record", _untold(frames, ticks))
 
 
