@@ -44,7 +44,7 @@ MAP: Mapping[str, Mapping[str, Lazy]] = {
     "Put readings in": {
         "simulate": Lazy("producers.simulator.cli:simulate", "Play a scenario of the catalogue into the broker."),
         "listen": Lazy("producers.framing.cli:listen", "Take readings from live sources of somebody else's."),
-        "import": Lazy("producers.importer.cli:import_files", "Put recorded readings from CSV FILES into the broker."),
+        "import": Lazy("deploy.history.cli:import_files", "Put recorded readings from CSV FILES into the broker."),
     },
     "Process and store": {
         "worker": Lazy(

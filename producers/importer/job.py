@@ -202,10 +202,14 @@ class Import:
     @property
     def plan(self) -> LogPlan:
         """How the readings become a log."""
+        return self.plan_of(self.book.first_ms, self.book.last_ms)
+
+    def plan_of(self, first_ms: int, last_ms: int) -> LogPlan:
+        """How readings of a stretch of time become a log."""
         cities = {city for city, _ in self.book.seen}
-        end = settled_by(self.program, self.resolved.feed.id, cities, self.book.last_ms)
+        end = settled_by(self.program, self.resolved.feed.id, cities, last_ms)
         gateway = f"import-{self.resolved.mapping.name}"
-        return LogPlan(self.resolved.feed, gateway, self.pace, self.book.first_ms, end)
+        return LogPlan(self.resolved.feed, gateway, self.pace, first_ms, end)
 
     def readings(self) -> Iterator[pl.DataFrame]:
         """All readings in order, with the columns of `schema_of`; may be asked for again."""
@@ -213,5 +217,14 @@ class Import:
 
     def steps(self) -> Iterator[Step]:
         """The log, from the opening tick to the one at which everything is settled."""
-        columns = [name for name in schema_of(self.resolved) if name not in self.resolved.registry_texts]
-        return self.plan.steps(frame.select(columns) for frame in self.readings())
+        return self.plan.steps(frame.select(self._sent) for frame in self.readings())
+
+    def steps_of(self, wanted: pl.Expr, first_ms: int, last_ms: int) -> Iterator[Step]:
+        """The log of the `wanted` readings, of which the first and the last are of these times."""
+        frames = (frame.filter(wanted).select(self._sent) for frame in self.readings())
+        return self.plan_of(first_ms, last_ms).steps(frames)
+
+    @property
+    def _sent(self) -> list[str]:
+        """The columns of readings that go into frames."""
+        return [name for name in schema_of(self.resolved) if name not in self.resolved.registry_texts]

@@ -78,3 +78,17 @@ def midnight_stored(midnight: Run, migrated: Store) -> Store:
     migrated.command(sql.create_table(migrated.database, ROLLUPS))
     drain(midnight, migrated)
     return migrated
+
+
+@pytest.fixture
+def alive(migrated: Store, town: World) -> Store:
+    """The store with a live log in it: that of the town."""
+    drain(town, migrated)
+    return migrated
+
+
+@pytest.fixture
+def alive_settings(embedded_store: Any, alive: Store) -> ClickHouse:
+    """How others reach that store."""
+    password = SecretStr(embedded_store.password)
+    return ClickHouse(url=embedded_store.url, user=embedded_store.user, password=password, database=alive.database)
