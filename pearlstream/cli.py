@@ -40,6 +40,7 @@ class Lazy(NamedTuple):
 MAP: Mapping[str, Mapping[str, Lazy]] = {
     "See it": {
         "demo": Lazy("deploy.demo.cli:demo", "Run the whole pipeline on this machine, with a live view."),
+        "dashboards": Lazy("dashboards.cli:dashboards", "Grafana dashboards, generated from the catalogue."),
     },
     "Put readings in": {
         "simulate": Lazy("producers.simulator.cli:simulate", "Play a scenario of the catalogue into the broker."),

@@ -81,11 +81,13 @@ class Store:
     """One connection's worth of a store; make one per thread.
 
     Connects at the first use and again after a failure, so that it can be made while the store is away. Every
-    method raises StoreError and nothing else of the driver's.
+    method raises StoreError and nothing else of the driver's. `inside`: a table without a database is one of the
+    settings' database, which must be there.
     """
 
-    def __init__(self, settings: ClickHouse) -> None:
+    def __init__(self, settings: ClickHouse, *, inside: bool = False) -> None:
         self.database = settings.database
+        self._inside = inside
         self._settings = settings
         self._client: Any = None
         self._address = _address(settings)
@@ -110,6 +112,7 @@ class Store:
             host=host,
             port=port,
             secure=secure,
+            database=self.database if self._inside else None,
             username=self._settings.user,
             password=self._settings.password.get_secret_value(),
             connect_timeout=CONNECT_TIMEOUT_S,
