@@ -1,6 +1,7 @@
 """Grafana's macros and variables in a query, expanded as its ClickHouse plugin and its front end do it.
 
 Only those that our boards use; any other is an error here, so that a query cannot pass the check and fail in Grafana.
+Quoting is stricter than Grafana's, which leaves backslashes alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from dashboards.queries.names import quoted
 from pearlstream.errors import PearlstreamError
 
 
@@ -40,7 +42,7 @@ def expand(sql: str, shown: Shown) -> str:
             raise PearlstreamError(f"a query uses ${{{name}}}, which its board has no variable for")
         if form != "singlequote":
             raise PearlstreamError(f"${{{name}}} stands in a query without `:singlequote`", remedy="quote it")
-        return ",".join("'" + value.replace("'", "\\'") + "'" for value in values)
+        return ",".join(quoted(value) for value in values)
 
     def macro(found: re.Match[str]) -> str:
         name, column = found.groups()
