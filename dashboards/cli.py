@@ -1,4 +1,4 @@
-"""Commands `pearlstream dashboards build|check`."""
+"""Commands `pearlstream dashboards build|check|push`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,42 @@ def build(out: Path | None) -> None:
     folder = out or FILES
     changed = write(load_catalogue(_settings().catalogue.overlays), folder)
     click.echo(f"{folder}: {len(changed)} files changed" if changed else f"{folder}: up to date")
+
+
+@dashboards.command()
+@click.option(
+    "--language", "languages", type=click.Choice(["en", "zh", "zh-hant", "pt"]), multiple=True,
+    help="Only boards in this language (default: all).  [repeatable]",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
+def push(languages: tuple[str, ...], dry_run: bool) -> None:
+    """Bring folder, data sources and dashboards of a Grafana to what the catalogue says.
+
+    Grafana's address and token come from the settings PEARLSTREAM_GRAFANA__... A second push changes nothing.
+    """
+    from dashboards.build import boards
+    from dashboards.grafana import dashboard
+    from dashboards.model import TONGUES
+    from dashboards.push import Push, connect, sources
+    from pearlstream.catalogue import load_catalogue
+
+    settings = _settings()
+    catalogue, wanted = load_catalogue(settings.catalogue.overlays), sources(settings)
+    made = [
+        dashboard(board)
+        for tongue in TONGUES
+        if not languages or tongue.tag in languages
+        for board in boards(catalogue, tongue)
+    ]
+    words = {"create": "create", "update": "update", "none": "as it is"}
+    changes = list(Push(connect(settings.grafana), dry_run).run(wanted, made))
+    for one in changes:
+        if one.action != "none":
+            keys = f" ({', '.join(one.differs[:8])})" if one.differs else ""
+            click.echo(f"{words[one.action]} {one.what} {one.name}{keys}")
+    done = sum(one.action != "none" for one in changes)
+    would = "would change" if dry_run else "changed"
+    click.echo(f"{len(changes)} looked at, {done} {would}")
 
 
 @dashboards.command()

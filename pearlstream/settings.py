@@ -119,6 +119,16 @@ class SpoolSettings(BaseModel):
         ge=0,
         le=3600,
     )
+class Grafana(BaseModel):
+    """The Grafana that `pearlstream dashboards push` fills, and what it reaches from where it runs."""
+
+    model_config = {"extra": "forbid"}
+    url: str = Field("", description="http(s)://host:port")
+    token: SecretStr = Field(SecretStr(""), description="token of a service account")
+    clickhouse_url: str = Field("", description="where Grafana reaches ClickHouse; empty: the same address as ours")
+    clickhouse_user: str = Field("", description="a user that may only read; empty: ours")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="its password; empty: ours")
+    prometheus_url: str = Field("", description="where Grafana reaches Prometheus; empty: there is none")
 
 
 class Logging(BaseModel):
@@ -139,6 +149,7 @@ class Settings(BaseSettings):
     worker: Worker = Field(default_factory=Worker)
     sink: Sink = Field(default_factory=Sink)
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
+    grafana: Grafana = Field(default_factory=Grafana)
     log: Logging = Field(default_factory=Logging)
 
     @property
