@@ -105,3 +105,9 @@ def test_a_trend_tells_open_windows_from_settled_ones(catalogue: Catalogue) -> N
 
     assert "rev >= 0" in settled.sql
     assert "newest.3 = -1" in still_open.sql
+
+
+def test_the_plan_has_its_names_in_every_language(catalogue: Catalogue) -> None:
+    named = [*catalogue.tasks.values(), *catalogue.sub_items.values(), *catalogue.cards.values()]
+
+    assert [one.id for one in named if not all(one.name.model_dump().values())] == []
