@@ -11,8 +11,7 @@ from dashboards.model import Board, Panel, Query
 from pearlstream.errors import PearlstreamError
 from pearlstream.store import Store, StoreError
 
-SPAN_MS = 6 * 3_600_000
-LEAST_SPAN_MS = 600_000
+BEFORE_MS = 600_000
 
 
 class Answer(NamedTuple):
@@ -38,8 +37,8 @@ class Answer(NamedTuple):
         return self.rows == 0 and not self.empty
 
 
-def whole_range(store: Store) -> tuple[int, int]:
-    """The newest hours (six at the most) that the store has settled windows of, ms since 1970 UTC.
+def newest_time(store: Store, span_ms: int) -> tuple[int, int]:
+    """From when to when the store has settled windows, the newest `span_ms` of it at the most; ms since 1970 UTC.
 
     Raises PearlstreamError if it is empty.
     """
@@ -50,7 +49,7 @@ def whole_range(store: Store) -> tuple[int, int]:
     if not found:
         raise PearlstreamError(f"{store.database} holds no indicators", remedy="let `pearlstream demo` run for a while")
     oldest, newest = map(int, found[0])
-    return max(oldest - LEAST_SPAN_MS, newest - SPAN_MS), newest
+    return max(oldest - BEFORE_MS, newest - span_ms), newest
 
 
 def chosen(store: Store, board: Board) -> dict[str, Sequence[str]]:

@@ -80,15 +80,16 @@ def push(languages: tuple[str, ...], dry_run: bool) -> None:
 @dashboards.command()
 @click.option("--language", type=click.Choice(["en", "zh", "zh-hant", "pt"]), default="en", show_default=True)
 @click.option("--board", "wanted", multiple=True, help="Only boards whose uid contains this.  [repeatable]")
+@click.option("--hours", type=click.FloatRange(0.1), default=6, show_default=True, help="Look so far back.")
 @click.option("--slow-ms", type=click.IntRange(1), default=1000, show_default=True, help="Report slower queries.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def check(language: str, wanted: tuple[str, ...], slow_ms: int, as_json: bool) -> None:
+def check(language: str, wanted: tuple[str, ...], hours: float, slow_ms: int, as_json: bool) -> None:
     """Ask the store every query of every panel, without Grafana.
 
     Exits with 1 if one fails, or comes back empty where something should be.
     """
     from dashboards.build import boards
-    from dashboards.check import answers, chosen, whole_range
+    from dashboards.check import answers, chosen, newest_time
     from dashboards.macros import Shown
     from dashboards.model import TONGUES
     from pearlstream.catalogue import load_catalogue
@@ -97,7 +98,7 @@ def check(language: str, wanted: tuple[str, ...], slow_ms: int, as_json: bool) -
     settings = _settings()
     catalogue, store = load_catalogue(settings.catalogue.overlays), Store(settings.clickhouse, inside=True)
     tongue = next(tongue for tongue in TONGUES if tongue.tag == language)
-    from_ms, to_ms = whole_range(store)
+    from_ms, to_ms = newest_time(store, round(hours * 3_600_000))
     found = [
         answer
         for board in boards(catalogue, tongue)

@@ -96,8 +96,6 @@ def _panel(panel: Panel) -> Json:
     }
     if panel.links:
         made["links"] = [{"title": title, "url": url, "targetBlank": False} for title, url in panel.links]
-    if panel.kind is Kind.STATES:
-        made["transformations"] = list(panel.extra.get("transformations", ()))
     return made
 
 

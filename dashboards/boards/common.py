@@ -132,16 +132,17 @@ def firing_panel(tongue: Tongue, width: int, height: int, where: str = "1 = 1") 
 
 
 def states_panel(tongue: Tongue, title: str, query: Query, width: int, height: int) -> Panel:
-    """States over time, one line per series."""
+    """States over time, one line per series; the query gives places in `STATES`."""
+    words_of = state_words(tongue)
     return Panel(
         kind=Kind.STATES,
         title=title,
         width=width,
         height=height,
         queries=(query,),
-        words=state_words(tongue),
+        words={str(place): words_of[state] for place, state in enumerate(windows.STATES)},
         no_data=tongue(words.NO_DATA),
-        extra={"transformations": ({"id": "prepareTimeSeries", "options": {"format": "multi"}},)},
+        empty="every signal was fine all the time",
     )
 
 

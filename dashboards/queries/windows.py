@@ -11,25 +11,29 @@ from dashboards.queries.names import CITIES, city_name, indicator_name, labelled
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.indicator import Indicator
 
+STATES = ("OK", "NODATA", "WATCH", "RAISED")
+"""From the best to the worst."""
+
 
 def trend(tongue: Tongue, indicator: Indicator, where: str = CITIES) -> tuple[Query, Query]:
-    """A: the last settled window of each interval; B: windows that are still open, at the time that they were seen.
+    """A: of each interval the one settled window that ends with it; B: windows that are still open, at the time that
+    they were seen.
 
-    Windows are shown and not averaged: a mean of ratios is no ratio.
+    Windows are shown and not averaged: a mean of ratios is no ratio. Of an indicator that has a row over all dimensions
+    only that row is shown.
     """
     hop_s = indicator.window.hop_s
-    settled = f"""SELECT toStartOfInterval(window_end_ms, toIntervalSecond(greatest($__interval_s, {hop_s}))) AS time,
-  {labelled(tongue)} AS label,
-  argMax(tuple(value), (window_end_ms, version)).1 AS value
+    settled = f"""SELECT window_end_ms AS time, {labelled(tongue)} AS label, argMax(tuple(value), version).1 AS value
 FROM indicators
-WHERE indicator = {quoted(indicator.id)} AND {where} AND rev >= 0 AND $__timeFilter_ms(window_end_ms)
-GROUP BY time, city, dims
+WHERE indicator = {quoted(indicator.id)} AND {where} AND rev >= 0
+  AND $__timeFilter_ms(window_end_ms){_sampled(indicator)}
+GROUP BY window_end_ms, city, dims
 ORDER BY time"""
     still_open = f"""SELECT newest.2 AS time, label, newest.1 AS value
 FROM (
   SELECT {labelled(tongue)} AS label, argMax((value, known_at_ms, rev), version) AS newest
   FROM indicators
-  WHERE indicator = {quoted(indicator.id)} AND {where}
+  WHERE indicator = {quoted(indicator.id)} AND {where}{_whole(indicator)}
     AND window_end_ms > $__toTime_ms - toIntervalSecond({2 * hop_s})
     AND window_end_ms <= $__toTime_ms + toIntervalSecond({indicator.window.length_s})
   GROUP BY city, dims, window_end_ms
@@ -39,12 +43,25 @@ ORDER BY time"""
     return Query(settled, series=True), Query(still_open, series=True, name="B")
 
 
+def _whole(indicator: Indicator) -> str:
+    return " AND dims = ''" if indicator.total else ""
+
+
+def _sampled(indicator: Indicator) -> str:
+    """As many windows as there are points, those at the ends of intervals. Windows cut by local midnight are few."""
+    hop_s = indicator.window.hop_s
+    if indicator.window.cut == "city":
+        return _whole(indicator)
+    step_s = f"intDiv(greatest($__interval_s, {hop_s}) + {hop_s - 1}, {hop_s}) * {hop_s}"
+    return f"{_whole(indicator)}\n  AND toUnixTimestamp64Milli(window_end_ms) % (1000 * {step_s}) = 0"
+
+
 def newest_by_city(tongue: Tongue, indicator: Indicator) -> Query:
     """The last settled window of each chosen city, as a whole."""
     return Query(
         f"""SELECT {labelled(tongue)} AS name, argMax(tuple(value), (window_end_ms, version)).1 AS value
   FROM indicators
-  WHERE indicator = {quoted(indicator.id)} AND {CITIES} AND rev >= 0{" AND dims = ''" if indicator.total else ""}
+  WHERE indicator = {quoted(indicator.id)} AND {CITIES} AND rev >= 0{_whole(indicator)}
     AND $__timeFilter_ms(window_end_ms)
     AND window_end_ms > $__toTime_ms - toIntervalSecond({max(7200, 3 * indicator.window.hop_s)})
   GROUP BY city, dims
@@ -141,23 +158,23 @@ ORDER BY indexOf(['RAISED', 'WATCH', 'NODATA', 'OK'], state), what, dims"""
 
 
 def states_over_time(tongue: Tongue, indicators: Sequence[Indicator]) -> Query:
-    """The state of each signal that has a rule, over time, in the chosen city: the worst of an interval."""
+    """The state of each signal that has a rule, over time, in the chosen city, as its place in `STATES`: the worst of
+    an interval. Signals that were fine all the time are left out."""
     ids = [one.id for one in indicators if one.alert is not None]
     return Query(
-        f"""SELECT time, label, ['OK', 'NODATA', 'WATCH', 'RAISED'][worst] AS state
+        f"""SELECT time, concat({indicator_name(tongue)}, if(empty(dims), '', concat(' ', dims))) AS label,
+  toFloat64(worst) AS value
 FROM (
-  SELECT toStartOfInterval(window_end_ms, toIntervalSecond(greatest($__interval_s, 300))) AS time,
-    concat({indicator_name(tongue)}, if(empty(dims), '', concat(' ', dims))) AS label,
-    max(indexOf(['OK', 'NODATA', 'WATCH', 'RAISED'], state)) AS worst
-  FROM indicators
-  WHERE indicator IN ({listed(ids)}) AND {CITIES} AND rev >= 0 AND $__timeFilter_ms(window_end_ms)
-    AND (indicator, city, dims) IN (
-      SELECT indicator, city, dims FROM indicators
-      WHERE indicator IN ({listed(ids)}) AND {CITIES} AND rev >= 0 AND $__timeFilter_ms(window_end_ms)
-        AND state IN ('RAISED', 'WATCH')
-    )
-  GROUP BY time, indicator, dims
+  SELECT time, indicator, dims, worst, max(worst) OVER (PARTITION BY indicator, dims) AS worst_of_all
+  FROM (
+    SELECT toStartOfInterval(window_end_ms, toIntervalSecond(greatest($__interval_s, 300))) AS time, indicator, dims,
+      max(transform(state, [{listed(STATES)}], [0, 1, 2, 3], 1)) AS worst
+    FROM indicators
+    WHERE indicator IN ({listed(ids)}) AND {CITIES} AND rev >= 0 AND $__timeFilter_ms(window_end_ms)
+    GROUP BY time, indicator, dims
+  )
 )
+WHERE worst_of_all > 1
 ORDER BY time, label""",
         series=True,
     )

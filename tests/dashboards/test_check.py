@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dashboards.build import boards
-from dashboards.check import answers, chosen, whole_range
+from dashboards.check import answers, chosen, newest_time
 from dashboards.macros import Shown
 from dashboards.model import TONGUES, Tongue
 from pearlstream.catalogue import Catalogue
@@ -29,4 +29,4 @@ def test_the_engine_understands_every_query(catalogue: Catalogue, empty_store: S
 
 def test_a_store_without_indicators_is_an_error_that_says_what_to_do(empty_store: Store) -> None:
     with pytest.raises(PearlstreamError, match="no indicators"):
-        whole_range(empty_store)
+        newest_time(empty_store, 3_600_000)
