@@ -119,6 +119,8 @@ class SpoolSettings(BaseModel):
         ge=0,
         le=3600,
     )
+
+
 class Grafana(BaseModel):
     """The Grafana that `pearlstream dashboards push` fills, and what it reaches from where it runs."""
 
