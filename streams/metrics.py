@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -81,7 +81,8 @@ class WorkerMetrics(Collector):
 
 
 def render(stages: Sequence[Stage]) -> bytes:
-    """The metrics in Prometheus' text format."""
+    """The metrics in Prometheus' text format, with memory, CPU time and open files of this process."""
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     registry.register(WorkerMetrics(stages))
     return generate_latest(registry)
