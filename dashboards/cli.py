@@ -81,9 +81,10 @@ def push(languages: tuple[str, ...], dry_run: bool) -> None:
 @click.option("--language", type=click.Choice(["en", "zh", "zh-hant", "pt"]), default="en", show_default=True)
 @click.option("--board", "wanted", multiple=True, help="Only boards whose uid contains this.  [repeatable]")
 @click.option("--hours", type=click.FloatRange(0.1), default=6, show_default=True, help="Look so far back.")
+@click.option("--prometheus", default="", help="Address of a Prometheus to ask as well, like http://127.0.0.1:9090.")
 @click.option("--slow-ms", type=click.IntRange(1), default=1000, show_default=True, help="Report slower queries.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
-def check(language: str, wanted: tuple[str, ...], hours: float, slow_ms: int, as_json: bool) -> None:
+def check(language: str, wanted: tuple[str, ...], hours: float, prometheus: str, slow_ms: int, as_json: bool) -> None:
     """Ask the store every query of every panel, without Grafana.
 
     Exits with 1 if one fails, or comes back empty where something should be.
@@ -103,7 +104,7 @@ def check(language: str, wanted: tuple[str, ...], hours: float, slow_ms: int, as
         answer
         for board in boards(catalogue, tongue)
         if not wanted or any(part in board.uid for part in wanted)
-        for answer in answers(board, Shown(from_ms, to_ms, chosen(store, board)), store)
+        for answer in answers(board, Shown(from_ms, to_ms, chosen(store, board)), store, prometheus)
     ]
     bad = [answer for answer in found if answer.failed or answer.missing]
     if as_json:

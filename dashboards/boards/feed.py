@@ -36,6 +36,8 @@ def feed_board(tongue: Tongue, catalogue: Catalogue) -> Board:
 
 
 def _panels(tongue: Tongue, feed: Feed) -> Iterator[Panel]:
+    quiet = "nothing has happened there" if feed.emits == "events" else ""
+    heard_s = round(3 * feed.cadence_s) + feed.hold_s
     if numbers := _measured(feed):
         yield Panel(
             kind=Kind.MAP,
@@ -47,6 +49,8 @@ def _panels(tongue: Tongue, feed: Feed) -> Iterator[Panel]:
             columns={"device": Column(tongue(words.DEVICE)), "ts": Column(tongue(words.SINCE))},
             extra={"colour_by": numbers[0], "named_by": "device"},
             no_data=tongue(words.NO_DATA),
+            empty=quiet,
+            settles_s=heard_s,
         )
         yield Panel(
             kind=Kind.TREND,
@@ -56,6 +60,8 @@ def _panels(tongue: Tongue, feed: Feed) -> Iterator[Panel]:
             queries=(devices.device_trend(feed, numbers[0]),),
             unit=feed.fields[numbers[0]].unit,
             no_data=tongue(words.NO_DATA),
+            empty=quiet,
+            settles_s=heard_s,
         )
     yield Panel(
         kind=Kind.TABLE,
@@ -65,6 +71,8 @@ def _panels(tongue: Tongue, feed: Feed) -> Iterator[Panel]:
         queries=(devices.newest_readings(feed),),
         columns={"device": Column(tongue(words.DEVICE)), "ts": Column(tongue(words.SINCE), width=170)},
         no_data=tongue(words.NO_DATA),
+        empty=quiet,
+        settles_s=heard_s,
     )
 
 

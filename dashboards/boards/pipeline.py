@@ -52,20 +52,20 @@ def _stats(tongue: Tongue) -> list[Panel]:
             (Step(None, GREEN), Step(5, AMBER), Step(30, RED)), 1,
         ),
         stat(
-            words.STORE_FAILURES, "sum(increase(pearlstream_sink_store_failures_total[1h]))", "",
+            words.STORE_FAILURES, "sum(increase(pearlstream_sink_store_failures_total[1h])) or vector(0)", "",
             (Step(None, GREEN), Step(1, AMBER), Step(50, RED)),
         ),
         stat(
-            words.LOST, "sum(pearlstream_sink_lost_ranges_total)", "", (Step(None, GREEN), Step(1, RED)),
+            words.LOST, "sum(pearlstream_sink_lost_ranges_total) or vector(0)", "", (Step(None, GREEN), Step(1, RED)),
         ),
     ]  # fmt: skip
 
 
 def _trends(tongue: Tongue) -> list[Panel]:
-    def trend(title: Name, *asked: Query, unit: str = "", width: int = 12) -> Panel:
+    def trend(title: Name, *asked: Query, unit: str = "", empty: str = "") -> Panel:
         return Panel(
-            kind=Kind.TREND, title=tongue(title), width=width, height=8, queries=asked, unit=unit, least=0,
-            no_data=tongue(words.NO_DATA),
+            kind=Kind.TREND, title=tongue(title), width=12, height=8, queries=asked, unit=unit, least=0,
+            no_data=tongue(words.NO_DATA), empty=empty,
         )  # fmt: skip
 
     seconds, taken = "pearlstream_worker_fold_seconds_total", "pearlstream_sink_freshness_seconds_bucket"
@@ -101,6 +101,7 @@ def _trends(tongue: Tongue) -> list[Panel]:
             _prom("sum by (trouble) (rate(pearlstream_sink_store_failures_total[1m]))", legend="{{trouble}}"),
             _prom("sum by (stage) (rate(pearlstream_worker_refused_total[1m]))", "B", "{{stage}}"),
             unit="/s",
+            empty="nothing has failed",
         ),
         trend(
             words.ROWS_STORED,
