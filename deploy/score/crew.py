@@ -45,23 +45,31 @@ class Failed(NamedTuple):
     reason: str
 
 
+CALLS = 12.0
+"""What a feed costs however little it says, as so many readings a second."""
+RECKONING = 0.75
+"""What the stages behind `admit` cost, beside everything before them (measured on a day of the whole fleet)."""
+
+
 class Deal(NamedTuple):
-    """Which share of the feeds is meant: one `number` of `shares`."""
+    """Which share of the feeds is meant: that of process `number` of `jobs`, of which 0 does the reckoning as well."""
 
     number: int
-    shares: int
+    jobs: int
 
     def of(self, feeds: Sequence[str], program: Program, simulation: Simulation) -> list[str]:
-        """The feeds of this share. All shares cost about the same: the dearest feed first, to the lightest share."""
+        """The feeds of this share. All processes have about as much to do: the dearest feed first, to whoever has
+        least."""
 
         def cost(feed: str) -> float:
             fleet, declared = simulation.fleets[feed], program.feeds[feed]
             width = len(declared.feed.fields) + len(declared.specs)
-            return (len(fleet) / fleet.feed.cadence_s + 1.0) * width
+            return (len(fleet) / fleet.feed.cadence_s + CALLS) * width
 
-        hands: list[list[str]] = [[] for _ in range(self.shares)]
-        loads = [0.0] * self.shares
-        for feed in sorted((feed for feed in feeds if feed in simulation.fleets), key=lambda feed: (-cost(feed), feed)):
+        known = sorted((feed for feed in feeds if feed in simulation.fleets), key=lambda feed: (-cost(feed), feed))
+        hands: list[list[str]] = [[] for _ in range(self.jobs)]
+        loads = [RECKONING * sum(map(cost, known)), *[0.0] * (self.jobs - 1)]
+        for feed in known:
             lightest = loads.index(min(loads))
             hands[lightest].append(feed)
             loads[lightest] += cost(feed)
@@ -86,11 +94,12 @@ class Run:
         """Settled and corrected indicator rows, as they come. May be taken once."""
         ended: list[Rest] = []
         with ExitStack() as stack:
-            others = self.jobs - 1
-            streams = [stack.enter_context(self._there(Deal(number, others), ended)) for number in range(others)]
+            others = [Deal(number, self.jobs) for number in range(1, self.jobs)]
+            streams = [stack.enter_context(self._there(deal, ended)) for deal in others]
             program, simulation = program_of(self.plan, self.indicators), Simulation(self.plan)
-            if not streams:
-                streams = [_here(Share(self.plan, self.feeds or None, self.watched, program, simulation), ended)]
+            mine = Deal(0, self.jobs).of(self.feeds or list(simulation.fleets), program, simulation)
+            if mine or not streams:
+                streams.append(_here(Share(self.plan, mine, self.watched, program, simulation), ended))
             downstream = Downstream(program, simulation)
             yield from downstream.tick(0, b"")
             rests = Rests.of(program, self.plan)
