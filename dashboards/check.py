@@ -87,8 +87,7 @@ def _asked(board: Board, panel: Panel, query: Query, shown: Shown, store: Store)
     except (StoreError, PearlstreamError) as failure:
         rows, error = None, str(failure).splitlines()[0][:400]
     seconds = time.perf_counter() - begun
-    # the second query of a trend shows windows that are still open: none, when an older time is looked at
-    empty = panel.empty or ("no window is open" if query.name == "B" else "")
+    empty = panel.empty or ("no window is open" if query.unsettled else "")
     if not empty and panel.settles_s * 1000 > shown.to_ms - shown.from_ms:
         empty = f"windows of {panel.settles_s} s have not settled in this time"
     return Answer(board.uid, panel.title, query.name, None if rows is None else len(rows), seconds, error, empty)

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from dashboards.model import TONGUES
+from pearlstream.errors import SettingsError
+
 if TYPE_CHECKING:
     from dashboards.check import Answer
+
+LANGUAGE = click.Choice([tongue.tag for tongue in TONGUES])
 
 
 @click.group()
@@ -43,9 +48,8 @@ def build(out: Path | None) -> None:
 
 @dashboards.command()
 @click.option(
-    "--language", "languages", type=click.Choice(["en", "zh", "zh-hant", "pt"]), multiple=True,
-    help="Only boards in this language (default: all).  [repeatable]",
-)  # fmt: skip
+    "--language", "languages", type=LANGUAGE, multiple=True, help="Only boards in this language.  [default: all]"
+)
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 def push(languages: tuple[str, ...], dry_run: bool) -> None:
     """Bring folder, data sources and dashboards of a Grafana to what the catalogue says.
@@ -54,10 +58,13 @@ def push(languages: tuple[str, ...], dry_run: bool) -> None:
     """
     from dashboards.build import boards
     from dashboards.grafana import dashboard
-    from dashboards.model import TONGUES
-    from dashboards.push import Push, connect, sources
     from pearlstream.catalogue import load_catalogue
 
+    try:
+        from dashboards.push import Push, connect, sources
+    except ModuleNotFoundError as missing:
+        remedy = "install pearlstream[grafana], or provision the files that `dashboards build` writes"
+        raise SettingsError(f"{missing.name} is not installed", remedy=remedy) from None
     settings = _settings()
     catalogue, wanted = load_catalogue(settings.catalogue.overlays), sources(settings)
     made = [
@@ -66,19 +73,18 @@ def push(languages: tuple[str, ...], dry_run: bool) -> None:
         if not languages or tongue.tag in languages
         for board in boards(catalogue, tongue)
     ]
-    words = {"create": "create", "update": "update", "none": "as it is"}
     changes = list(Push(connect(settings.grafana), dry_run).run(wanted, made))
     for one in changes:
         if one.action != "none":
             keys = f" ({', '.join(one.differs[:8])})" if one.differs else ""
-            click.echo(f"{words[one.action]} {one.what} {one.name}{keys}")
+            click.echo(f"{one.action} {one.what} {one.name}{keys}")
     done = sum(one.action != "none" for one in changes)
     would = "would change" if dry_run else "changed"
     click.echo(f"{len(changes)} looked at, {done} {would}")
 
 
 @dashboards.command()
-@click.option("--language", type=click.Choice(["en", "zh", "zh-hant", "pt"]), default="en", show_default=True)
+@click.option("--language", type=LANGUAGE, default="en", show_default=True)
 @click.option("--board", "wanted", multiple=True, help="Only boards whose uid contains this.  [repeatable]")
 @click.option("--hours", type=click.FloatRange(0.1), default=6, show_default=True, help="Look so far back.")
 @click.option("--prometheus", default="", help="Address of a Prometheus to ask as well, like http://127.0.0.1:9090.")
@@ -92,7 +98,6 @@ def check(language: str, wanted: tuple[str, ...], hours: float, prometheus: str,
     from dashboards.build import boards
     from dashboards.check import answers, chosen, newest_time
     from dashboards.macros import Shown
-    from dashboards.model import TONGUES
     from pearlstream.catalogue import load_catalogue
     from pearlstream.store import Store
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dashboards.look import grafana_unit
+from dashboards.look import BLUE, grafana_unit
 from dashboards.model import COLUMNS, Annotation, Board, Column, Kind, Panel, Query, Section, Step, Variable, Word
 
 SCHEMA_VERSION = 42
@@ -26,7 +26,6 @@ def dashboard(board: Board) -> Json:
         "uid": board.uid,
         "id": None,
         "title": board.title,
-        "description": board.description,
         "tags": list(board.tags),
         "schemaVersion": SCHEMA_VERSION,
         "version": 0,
@@ -106,7 +105,6 @@ _TYPES = {
     Kind.TABLE: "table",
     Kind.MAP: "geomap",
     Kind.STATES: "state-timeline",
-    Kind.COLUMNS: "barchart",
     Kind.TEXT: "text",
 }
 
@@ -130,7 +128,7 @@ def _target(query: Query) -> Json:
 
 
 def _steps(steps: Sequence[Step]) -> Json:
-    some = steps or (Step(None, "#0072B2"),)
+    some = steps or (Step(None, BLUE),)
     return {"mode": "absolute", "steps": [{"value": one.value, "color": one.colour} for one in some]}
 
 
@@ -156,8 +154,6 @@ def _defaults(panel: Panel) -> Json:
         defaults["decimals"] = panel.decimals
     if panel.least is not None:
         defaults["min"] = panel.least
-    if panel.greatest is not None:
-        defaults["max"] = panel.greatest
     if panel.kind is Kind.TREND:
         defaults["custom"] = {
             "drawStyle": "line", "lineWidth": 1, "fillOpacity": 0, "showPoints": "auto", "pointSize": 4,
@@ -170,7 +166,7 @@ def _defaults(panel: Panel) -> Json:
 
 
 def _colour_mode(panel: Panel) -> Json:
-    if panel.kind is Kind.TREND or panel.kind is Kind.COLUMNS:
+    if panel.kind is Kind.TREND:
         # by name: a city keeps its colour whatever else is shown
         return {"mode": "palette-classic-by-name"}
     return {"mode": "thresholds"}
@@ -181,20 +177,21 @@ def _overrides(panel: Panel) -> list[Json]:
         {"matcher": {"id": "byName", "options": name}, "properties": _column(column)}
         for name, column in panel.columns.items()
     ]
-    if panel.kind is Kind.TREND and any(query.name == "B" for query in panel.queries):
-        # what may still change: points on a dashed line
-        overrides.append(
-            {
-                "matcher": {"id": "byFrameRefID", "options": "B"},
-                "properties": [
-                    {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [4, 6]}},
-                    {"id": "custom.showPoints", "value": "always"},
-                    {"id": "custom.pointSize", "value": 7},
-                    {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
-                ],
-            }
-        )
+    overrides += [
+        {"matcher": {"id": "byFrameRefID", "options": query.name}, "properties": _UNSETTLED}
+        for query in panel.queries
+        if query.unsettled
+    ]
     return overrides
+
+
+_UNSETTLED: list[Json] = [
+    {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [4, 6]}},
+    {"id": "custom.showPoints", "value": "always"},
+    {"id": "custom.pointSize", "value": 7},
+    {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
+]
+"""What may still change: points on a dashed line, whose label stands in the legend already."""
 
 
 def _column(column: Column) -> list[Json]:
@@ -218,7 +215,7 @@ def _column(column: Column) -> list[Json]:
     if column.steps:
         put("thresholds", _steps(column.steps))
     if column.words or column.steps:
-        put("custom.cellOptions", {"type": "color-background" if column.filled else "color-text"})
+        put("custom.cellOptions", {"type": "color-text"})
     if column.link:
         put("links", [{"title": column.title or "", "url": column.link}])
     return properties
@@ -248,8 +245,7 @@ def _bars_options(panel: Panel) -> Json:
 
 def _stat_options(panel: Panel) -> Json:
     return {
-        "reduceOptions": _reduce(panel, every=False), "colorMode": panel.extra.get("colour", "value"),
-        "graphMode": "none", "textMode": "value_and_name" if panel.extra.get("named") else "value",
+        "reduceOptions": _reduce(panel, every=False), "colorMode": "value", "graphMode": "none", "textMode": "value",
         "justifyMode": "center", "orientation": "auto",
     }  # fmt: skip
 
@@ -262,7 +258,7 @@ def _table_options(panel: Panel) -> Json:
 def _map_options(panel: Panel) -> Json:
     style = {
         "size": {"fixed": 9, "min": 6, "max": 16},
-        "color": {"field": panel.extra["colour_by"], "fixed": "#0072B2"},
+        "color": {"field": panel.extra["colour_by"], "fixed": BLUE},
         "text": {"mode": "field", "field": panel.extra["named_by"]},
         "textConfig": {"fontSize": 11, "offsetX": 0, "offsetY": 14, "textAlign": "center", "textBaseline": "middle"},
         "opacity": 0.9,
@@ -291,15 +287,6 @@ def _states_options(panel: Panel) -> Json:
     }  # fmt: skip
 
 
-def _columns_options(panel: Panel) -> Json:
-    return {
-        "xField": panel.extra["across"], "orientation": "auto", "stacking": "normal", "showValue": "auto",
-        "barWidth": 0.9, "groupWidth": 0.7, "xTickLabelSpacing": 100, "xTickLabelRotation": 0,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-        "tooltip": {"mode": "multi", "sort": "desc"},
-    }  # fmt: skip
-
-
 _OPTIONS: Mapping[Kind, Callable[[Panel], Json]] = {
     Kind.TREND: _trend_options,
     Kind.BARS: _bars_options,
@@ -307,7 +294,6 @@ _OPTIONS: Mapping[Kind, Callable[[Panel], Json]] = {
     Kind.TABLE: _table_options,
     Kind.MAP: _map_options,
     Kind.STATES: _states_options,
-    Kind.COLUMNS: _columns_options,
 }
 
 
@@ -320,7 +306,7 @@ def _variable(variable: Variable) -> Json:
         return made | {"type": "textbox", "query": "", "current": {"value": "", "text": ""}, "options": []}
     if variable.choices:
         first = variable.first or variable.choices[0][0]
-        text = {value: label for label, value in ((label, value) for value, label in variable.choices)}
+        text = dict(variable.choices)
         return made | {
             "type": "custom",
             "query": ",".join(f"{label} : {value}" for value, label in variable.choices),

@@ -12,9 +12,7 @@ from dashboards.model import Step, Tongue, Word
 from dashboards.words import NO_DATA, OK, OPENED, RAISED, RESOLVED, STALE, WATCH
 from pearlstream.catalogue.indicator import Indicator
 
-GREEN, AMBER, RED, BLUE, SKY, PURPLE, GREY = (
-    "#009E73", "#E69F00", "#D55E00", "#0072B2", "#56B4E9", "#CC79A7", "#8C8C8C",
-)  # fmt: skip
+GREEN, AMBER, RED, BLUE, PURPLE, GREY = "#009E73", "#E69F00", "#D55E00", "#0072B2", "#CC79A7", "#8C8C8C"
 STATE_COLOURS = {"OK": GREEN, "WATCH": AMBER, "RAISED": RED, "NODATA": GREY}
 STATE_SIGNS = {"OK": "✓", "WATCH": "!", "RAISED": "✗", "NODATA": "?"}
 

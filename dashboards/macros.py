@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dashboards.queries.names import quoted
 from pearlstream.errors import PearlstreamError
+from sinks.clickhouse.sql import literal
 
 
 class Shown(NamedTuple):
@@ -42,7 +42,7 @@ def expand(sql: str, shown: Shown) -> str:
             raise PearlstreamError(f"a query uses ${{{name}}}, which its board has no variable for")
         if form != "singlequote":
             raise PearlstreamError(f"${{{name}}} stands in a query without `:singlequote`", remedy="quote it")
-        return ",".join(quoted(value) for value in values)
+        return ",".join(literal(value) for value in values)
 
     def macro(found: re.Match[str]) -> str:
         name, column = found.groups()

@@ -27,19 +27,20 @@ class Kind(StrEnum):
     TABLE = "table"
     MAP = "map"
     STATES = "states"
-    COLUMNS = "columns"
     TEXT = "text"
 
 
 class Query(NamedTuple):
     """One question. `sql`: ClickHouse SQL, or PromQL where `of` says so. `series`: the answer is time, label and value,
-    in the order of time; otherwise a table. `name`: which of a panel's queries it is (A, B, ...)."""
+    in the order of time; otherwise a table. `name`: which of a panel's queries it is (A, B, ...). `unsettled`: what it
+    gives may still change, and there may be nothing of the kind."""
 
     sql: str
     series: bool = False
     name: str = "A"
     of: Literal["clickhouse", "prometheus"] = "clickhouse"
     legend: str = ""
+    unsettled: bool = False
 
 
 class Step(NamedTuple):
@@ -69,7 +70,6 @@ class Column:
     width: int | None = None
     words: Mapping[str, Word] = field(default_factory=dict)
     steps: Sequence[Step] = ()
-    filled: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,6 @@ class Panel:
     unit: str = ""
     decimals: int | None = None
     least: float | None = None
-    greatest: float | None = None
     steps: Sequence[Step] = ()
     words: Mapping[str, Word] = field(default_factory=dict)
     columns: Mapping[str, Column] = field(default_factory=dict)
@@ -97,7 +96,7 @@ class Panel:
     empty: str = ""
     settles_s: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What only this kind of panel knows: of a stat, the field that it shows; of a map, the column that colours."""
+    """What only its kind knows: of bars the field that they show, of a map the columns that colour and name."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,6 @@ class Board:
     uid: str
     title: str
     sections: Sequence[Section]
-    language: str
-    description: str = ""
     variables: Sequence[Variable] = ()
     annotations: Sequence[Annotation] = ()
     links: Sequence[tuple[str, str]] = ()
@@ -156,12 +153,10 @@ class Board:
 
 
 class Tongue(NamedTuple):
-    """A language of the boards. `code`: as in the catalogue's names; `tag`: as in addresses and uids; `own`: its own
-    name for itself."""
+    """A language of the boards. `code`: as in the catalogue's names; `tag`: as in addresses and uids."""
 
     code: Literal["en", "zh", "zh_hant", "pt"]
     tag: str
-    own: str
 
     def __call__(self, name: Name) -> str:
         """A name in this language; where it is missing, in the nearest one that there is."""
@@ -171,8 +166,8 @@ class Tongue(NamedTuple):
 
 
 TONGUES = (
-    Tongue("en", "en", "English"),
-    Tongue("zh", "zh", "简体中文"),
-    Tongue("zh_hant", "zh-hant", "繁體中文"),
-    Tongue("pt", "pt", "Português"),
+    Tongue("en", "en"),
+    Tongue("zh", "zh"),
+    Tongue("zh_hant", "zh-hant"),
+    Tongue("pt", "pt"),
 )

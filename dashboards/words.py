@@ -17,9 +17,6 @@ NO_DATA = _name("no data", "无数据", "無數據", "sem dados")
 OPENED = _name("opened", "触发", "觸發", "aberto")
 RESOLVED = _name("resolved", "解除", "解除", "resolvido")
 STALE = _name("stale", "失联", "失聯", "sem notícias")
-SETTLED = _name("settled", "已定值", "已定值", "fechado")
-STILL_OPEN = _name("window still open", "窗口未关闭", "窗口未關閉", "janela aberta")
-CORRECTED = _name("corrected", "已修正", "已修正", "corrigido")
 
 # ---------------------------------------------------------------- boards
 OVERVIEW = _name("Cluster overview", "城市群总览", "城市群總覽", "Visão do conjunto")
@@ -36,9 +33,7 @@ PIPELINE_BOARD = _name("Pipeline", "流水线", "流水線", "Processamento")
 CITY = _name("City", "城市", "城市", "Cidade")
 INDICATOR = _name("Indicator", "指标", "指標", "Indicador")
 FEED = _name("Feed", "数据源", "數據源", "Fonte")
-FIELD = _name("Field", "字段", "欄位", "Campo")
 DEVICE = _name("Device", "设备", "設備", "Dispositivo")
-ALL = _name("all", "全部", "全部", "todos")
 
 # ---------------------------------------------------------------- headings of columns
 VALUE = _name("Value", "数值", "數值", "Valor")
@@ -51,13 +46,11 @@ SUB_ITEM = _name("Sub-item", "子项", "子項", "Subitem")
 WINDOW_END = _name("Window end", "窗口结束", "窗口結束", "Fim da janela")
 DIMS = _name("Part", "分项", "分項", "Parte")
 REASON = _name("Reason", "原因", "原因", "Motivo")
-READINGS = _name("Readings", "读数", "讀數", "Leituras")
 MESSAGE = _name("Message", "说明", "說明", "Mensagem")
 KIND = _name("Kind", "类型", "類型", "Tipo")
 NOTE = _name("Note", "备注", "備註", "Nota")
 TIMES = _name("Times", "次数", "次數", "Vezes")
 COVERAGE = _name("Coverage", "覆盖率", "覆蓋率", "Cobertura")
-POPULATION = _name("Population", "人口", "人口", "População")
 
 # ---------------------------------------------------------------- panels
 TREND = _name("trend", "趋势", "趨勢", "evolução")
@@ -98,7 +91,6 @@ SIMULATED_TEXT = _name(
     "Os dados são **simulados** onde assim está marcado. Os indicadores são sinais em tempo real, não metas; "
     "os limites de normas são de referência, os outros são predefinições desta demonstração.",
 )
-COMPLETENESS = _name("Completeness by feed", "各数据源完整率", "各數據源完整率", "Completude por fonte")
 RATE = _name("Readings per second", "每秒读数", "每秒讀數", "Leituras por segundo")
 DELAY = _name("Late readings", "迟到读数", "遲到讀數", "Leituras atrasadas")
 REPEATS = _name("Repeated readings", "重复读数", "重複讀數", "Leituras repetidas")
@@ -118,15 +110,7 @@ EXPLAINED = _name(
     "告警及其所處場景",
     "Alertas e o cenário em que caíram",
 )
-DEPLOYMENTS = _name("Deployments", "部署", "部署", "Instalações")
-REFERENCE_LIMIT = _name("reference limit", "参考限值", "參考限值", "limite de referência")
-DEMO_LIMIT = _name("demo default", "演示默认值", "演示預設值", "predefinição da demonstração")
-MULTIPLE_OF_BASE = _name(
-    "threshold: a multiple of an ordinary hour",
-    "阈值:常态小时值的倍数",
-    "閾值:常態小時值的倍數",
-    "limite: múltiplo de uma hora normal",
-)
+ACTS = _name("Done by hand", "人工操作", "人工操作", "Feito à mão")
 OPEN_CITY = _name("Look at this city", "查看该城市", "查看該城市", "Ver esta cidade")
 OPEN_BOARD = _name("Look at it", "查看", "查看", "Ver")
 NOTHING_FIRES = _name("Nothing is wrong just now.", "当前无告警。", "當前無告警。", "Nada de anormal neste momento.")

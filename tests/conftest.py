@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from deploy.embedded.broker import Broker
 from deploy.embedded.store.launch import Store
+from pearlstream.catalogue import Catalogue, load_catalogue
 from pearlstream.logs import configure
+from pearlstream.settings import ClickHouse
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,23 @@ def embedded_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreAd
     store.start()
     yield StoreAddress(store.url, store.user, store.password)
     store.stop()
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> Catalogue:
+    """The shipped catalogue."""
+    return load_catalogue()
+
+
+@pytest.fixture(scope="session")
+def new_database(embedded_store: StoreAddress) -> Callable[[], ClickHouse]:
+    """Makes settings of the embedded store, each with a database name that nobody else has."""
+
+    def settings() -> ClickHouse:
+        store, name = embedded_store, f"t_{uuid.uuid4().hex[:12]}"
+        return ClickHouse(url=store.url, user=store.user, password=SecretStr(store.password), database=name)
+
+    return settings
 
 
 @pytest.fixture

@@ -7,15 +7,12 @@ ISA-18.2 and EEMUA 191.
 from __future__ import annotations
 
 from dashboards import words
-from dashboards.boards.common import address, cities_variable, firing_panel, marks, navigation, uid
+from dashboards.boards.common import address, board_of, cities_variable, firing_panel, marks
 from dashboards.look import AMBER, GREEN, RED
 from dashboards.model import Board, Column, Kind, Panel, Query, Section, Step, Tongue
 from dashboards.queries import alerting, names
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Name
-
-FLOOD = 10
-"""So many alerts opened in ten minutes are more than a person can look at (EEMUA 191)."""
 
 
 def alert_board(tongue: Tongue, catalogue: Catalogue) -> Board:
@@ -41,7 +38,7 @@ def alert_board(tongue: Tongue, catalogue: Catalogue) -> Board:
         empty="nothing was wrong",
     )
     health = [
-        _number(tongue, words.FLOODS, alerting.FLOODS.format(flood=FLOOD), 8),
+        _number(tongue, words.FLOODS, alerting.FLOODS, 8),
         _number(tongue, words.CHATTERING, alerting.CHATTERING, 8),
         _number(tongue, words.STANDING, alerting.STANDING, 8),
         Panel(
@@ -52,22 +49,16 @@ def alert_board(tongue: Tongue, catalogue: Catalogue) -> Board:
             queries=(alerting.OPENED_PER_TEN_MINUTES,),
             decimals=0,
             least=0,
-            steps=(Step(None, GREEN), Step(FLOOD, RED)),
+            steps=(Step(None, GREEN), Step(alerting.FLOOD, RED)),
             no_data=tongue(words.NOTHING_FIRES),
             empty="nothing was wrong",
         ),
     ]
-    return Board(
-        uid=uid("alerts", tongue),
-        title=f"Pearlstream: {tongue(words.ALERT_BOARD)}",
-        sections=(Section("", [firing_panel(tongue, 24, 9, names.CITIES), history, *health]),),
-        language=tongue.code,
-        variables=(cities_variable(tongue),),
-        annotations=marks(tongue, names.CITIES),
-        links=navigation(tongue, catalogue),
-        span="now-24h",
-        tags=("pearlstream", tongue.tag),
-    )
+    panels = [firing_panel(tongue, 24, 9, names.CITIES), history, *health]
+    return board_of(
+        "alerts", tongue(words.ALERT_BOARD), tongue, catalogue, [Section("", panels)],
+        variables=[cities_variable(tongue)], annotations=marks(tongue, names.CITIES), span="now-24h",
+    )  # fmt: skip
 
 
 def _number(tongue: Tongue, title: Name, sql: str, width: int) -> Panel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards import words
-from dashboards.boards.common import cities_variable, firing_panel, marks, navigation, states_panel, uid
+from dashboards.boards.common import board_of, cities_variable, firing_panel, marks, states_panel
 from dashboards.look import state_words
 from dashboards.model import Board, Column, Kind, Panel, Section, Tongue
 from dashboards.queries import names, windows
@@ -40,13 +40,7 @@ def city_board(tongue: Tongue, catalogue: Catalogue) -> Board:
             repeat="city",
         )
     ]
-    return Board(
-        uid=uid("city", tongue),
-        title=f"Pearlstream: {tongue(words.CITY_BOARD)}",
-        sections=sections,
-        language=tongue.code,
-        variables=(cities_variable(tongue, first="440300"),),
-        annotations=marks(tongue, names.CITIES),
-        links=navigation(tongue, catalogue),
-        tags=("pearlstream", tongue.tag),
-    )
+    return board_of(
+        "city", tongue(words.CITY_BOARD), tongue, catalogue, sections,
+        variables=[cities_variable(tongue, first="440300")], annotations=marks(tongue, names.CITIES),
+    )  # fmt: skip

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards import words
-from dashboards.look import AMBER, BLUE, PURPLE, RED, state_words, steps_of
-from dashboards.model import Annotation, Column, Kind, Panel, Query, Tongue, Variable
+from dashboards.look import BLUE, PURPLE, RED, state_words, steps_of, transition_words
+from dashboards.model import Annotation, Board, Column, Kind, Panel, Query, Section, Tongue, Variable
 from dashboards.queries import alerting, names, windows
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.indicator import Indicator
@@ -42,8 +42,34 @@ def navigation(tongue: Tongue, catalogue: Catalogue) -> list[tuple[str, str]]:
     return [(title, f"/d/{uid(board, tongue)}") for board, title in boards]
 
 
+def board_of(
+    name: str,
+    title: str,
+    tongue: Tongue,
+    catalogue: Catalogue,
+    sections: Sequence[Section],
+    *,
+    variables: Sequence[Variable] = (),
+    annotations: Sequence[Annotation] = (),
+    span: str = "now-6h",
+    refresh: str = "10s",
+) -> Board:
+    """A board of ours, with its links to the others."""
+    return Board(
+        uid=uid(name, tongue),
+        title=f"Pearlstream: {title}",
+        sections=sections,
+        variables=variables,
+        annotations=annotations,
+        links=navigation(tongue, catalogue),
+        span=span,
+        refresh=refresh,
+        tags=("pearlstream", tongue.tag),
+    )
+
+
 def cities_variable(tongue: Tongue, *, many: bool = True, first: str | None = None) -> Variable:
-    """Which cities are shown; the code is the value, the name the label.."""
+    """Which cities are shown; the code is the value, the name the label."""
     return Variable("city", tongue(words.CITY), sql=names.cities(tongue), many=many, first=first)
 
 
@@ -52,7 +78,7 @@ def marks(tongue: Tongue, where: str = "1 = 1") -> list[Annotation]:
     return [
         Annotation(tongue(words.ALERT_BOARD), alerting.alert_marks(tongue, where), RED, shown=False),
         Annotation(tongue(words.SCENARIOS), alerting.SCENARIO_MARKS, PURPLE),
-        Annotation(tongue(words.DEPLOYMENTS), alerting.ACT_MARKS, BLUE, shown=False),
+        Annotation(tongue(words.ACTS), alerting.ACT_MARKS, BLUE, shown=False),
     ]
 
 
@@ -105,9 +131,6 @@ def comparison_panel(tongue: Tongue, indicator: Indicator, width: int = 9) -> Pa
     )
 
 
-SEVERITIES = {"info": BLUE, "warning": AMBER, "critical": RED}
-
-
 def firing_panel(tongue: Tongue, width: int, height: int, where: str = "1 = 1") -> Panel:
     """What is firing now."""
     return Panel(
@@ -123,7 +146,7 @@ def firing_panel(tongue: Tongue, width: int, height: int, where: str = "1 = 1") 
             "what": Column(tongue(words.INDICATOR)),
             "dims": Column(tongue(words.DIMS), width=110),
             "value": Column(tongue(words.VALUE), width=80, decimals=2),
-            "state": Column(hidden=True),
+            "state": Column(tongue(words.STATE), width=90, words=transition_words(tongue)),
             "city": Column(hidden=True),
         },
         no_data=tongue(words.NOTHING_FIRES),
@@ -150,8 +173,3 @@ def settles_s(indicator: Indicator) -> int:
     """After so much event time its first window has settled for sure: a window that began before the stream did
     not, one that is whole, and what is late."""
     return indicator.window.length_s + indicator.window.hop_s + 600
-
-
-def by_sub_item(catalogue: Catalogue, sub_item: str) -> Sequence[Indicator]:
-    """The indicators of a sub-item."""
-    return sorted((one for one in catalogue.indicators.values() if one.sub_item == sub_item), key=lambda one: one.id)

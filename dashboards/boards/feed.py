@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dashboards import words
-from dashboards.boards.common import cities_variable, marks, navigation, uid
+from dashboards.boards.common import board_of, cities_variable, marks
 from dashboards.model import Board, Column, Kind, Panel, Section, Tongue, Variable
 from dashboards.queries import devices, names
 from pearlstream.catalogue import Catalogue
@@ -18,21 +18,11 @@ def feed_board(tongue: Tongue, catalogue: Catalogue) -> Board:
         Section(f"{feed.number} {tongue(feed.name)} ({feed.id})", list(_panels(tongue, feed)), folded=True)
         for feed in sorted(catalogue.feeds.values(), key=lambda feed: feed.number)
     ]
-    return Board(
-        uid=uid("feed", tongue),
-        title=f"Pearlstream: {tongue(words.FEED_BOARD)}",
-        sections=sections,
-        language=tongue.code,
-        variables=(
-            cities_variable(tongue, first="440300"),
-            Variable("device", tongue(words.DEVICE), typed=True),
-        ),
-        annotations=marks(tongue, names.CITIES),
-        links=navigation(tongue, catalogue),
-        span="now-1h",
-        refresh="30s",
-        tags=("pearlstream", tongue.tag),
-    )
+    chosen = [cities_variable(tongue, first="440300"), Variable("device", tongue(words.DEVICE), typed=True)]
+    return board_of(
+        "feed", tongue(words.FEED_BOARD), tongue, catalogue, sections,
+        variables=chosen, annotations=marks(tongue, names.CITIES), span="now-1h", refresh="30s",
+    )  # fmt: skip
 
 
 def _panels(tongue: Tongue, feed: Feed) -> Iterator[Panel]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dashboards import words
-from dashboards.boards.common import cities_variable, marks, navigation, trend_panel, uid
+from dashboards.boards.common import board_of, cities_variable, marks, trend_panel
 from dashboards.model import Board, Column, Kind, Panel, Query, Section, Tongue
 from dashboards.queries import flow, names
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.models import Name
+from pearlstream.catalogue.plan_view import indicators_of
 
 
 def health_board(tongue: Tongue, catalogue: Catalogue) -> Board:
@@ -48,20 +49,12 @@ def health_board(tongue: Tongue, catalogue: Catalogue) -> Board:
         no_data=tongue(words.NO_CORRECTION),
         empty="nothing was corrected",
     )
-    signals = [trend_panel(tongue, one, width=24) for one in catalogue.indicators.values() if one.sub_item == "health"]
-    return Board(
-        uid=uid("health", tongue),
-        title=f"Pearlstream: {tongue(words.HEALTH_BOARD)}",
-        sections=(
-            Section("", [*frames, newest, corrected]),
-            Section(tongue(words.HEALTH_SIGNALS), signals),
-        ),
-        language=tongue.code,
-        variables=(cities_variable(tongue, first="440300"),),
-        annotations=marks(tongue, names.CITIES),
-        links=navigation(tongue, catalogue),
-        tags=("pearlstream", tongue.tag),
-    )
+    signals = [trend_panel(tongue, one, width=24) for one in indicators_of(catalogue, "health")]
+    sections = [Section("", [*frames, newest, corrected]), Section(tongue(words.HEALTH_SIGNALS), signals)]
+    return board_of(
+        "health", tongue(words.HEALTH_BOARD), tongue, catalogue, sections,
+        variables=[cities_variable(tongue, first="440300")], annotations=marks(tongue, names.CITIES),
+    )  # fmt: skip
 
 
 def _rate(tongue: Tongue, title: Name, query: Query, width: int, empty: str = "") -> Panel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dashboards import words
-from dashboards.boards.common import address, firing_panel, marks, navigation, uid
+from dashboards.boards.common import address, board_of, firing_panel, marks
 from dashboards.look import AMBER, GREEN, GREY, RED, state_words
 from dashboards.model import Board, Column, Kind, Panel, Section, Step, Tongue, Variable
 from dashboards.queries import windows
@@ -21,16 +21,10 @@ def overview(tongue: Tongue, catalogue: Catalogue) -> Board:
         firing_panel(tongue, 15, 9),
         *_cards(tongue, catalogue),
     ]
-    return Board(
-        uid=uid("overview", tongue),
-        title=f"Pearlstream: {tongue(words.OVERVIEW)}",
-        sections=(Section("", panels),),
-        language=tongue.code,
-        variables=(_indicator_variable(tongue, catalogue),),
-        annotations=marks(tongue),
-        links=navigation(tongue, catalogue),
-        tags=("pearlstream", tongue.tag),
-    )
+    return board_of(
+        "overview", tongue(words.OVERVIEW), tongue, catalogue, [Section("", panels)],
+        variables=[_indicator_variable(tongue, catalogue)], annotations=marks(tongue),
+    )  # fmt: skip
 
 
 def _indicator_variable(tongue: Tongue, catalogue: Catalogue) -> Variable:
@@ -39,7 +33,7 @@ def _indicator_variable(tongue: Tongue, catalogue: Catalogue) -> Variable:
         for one in catalogue.indicators.values()
         if one.per == "city" and not one.scope
     ]
-    first = "I43a" if any(value == "I43a" for value, _ in choices) else None
+    first = "I43a" if "I43a" in catalogue.indicators else None  # traffic moves first
     return Variable("indicator", tongue(words.INDICATOR), choices=choices, first=first)
 
 
@@ -53,7 +47,7 @@ def _headlines(tongue: Tongue, catalogue: Catalogue) -> Iterator[Panel]:
             title=f"{task.id} {tongue(task.name)}",
             width=4,
             height=4,
-            queries=(windows.count_of_states(own),),
+            queries=(windows.count_of_raised(own),),
             description=f"{tongue(words.RAISED_SIGNALS)}: {', '.join(one.id for one in own)}",
             unit=tongue(words.RAISED),
             steps=steps,
@@ -93,10 +87,7 @@ def _sub_items(tongue: Tongue, catalogue: Catalogue) -> Panel:
         height=15,
         queries=(windows.sub_items(tongue, catalogue),),
         columns={
-            "name": Column(
-                tongue(words.SUB_ITEM),
-                link=f"/d/pearlstream-task${{__data.fields.task}}-{tongue.tag}?${{__url_time_range}}",
-            ),
+            "name": Column(tongue(words.SUB_ITEM), link=address("task${__data.fields.task}", tongue)),
             "task": Column(hidden=True),
             "raised": counted(f"✗ {tongue(words.RAISED)}", RED),
             "watch": counted(f"! {tongue(words.WATCH)}", AMBER),

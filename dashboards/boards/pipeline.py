@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards import words
-from dashboards.boards.common import navigation, uid
+from dashboards.boards.common import board_of
 from dashboards.look import AMBER, GREEN, RED
 from dashboards.model import Board, Column, Kind, Panel, Query, Section, Step, Tongue
 from dashboards.queries import flow
@@ -13,18 +13,11 @@ from pearlstream.catalogue.models import Name
 
 def pipeline_board(tongue: Tongue, catalogue: Catalogue) -> Board:
     """Rates, lag, freshness, errors, memory, size of the store."""
-    return Board(
-        uid=uid("pipeline", tongue),
-        title=f"Pearlstream: {tongue(words.PIPELINE_BOARD)}",
-        sections=(
-            Section("", [*_stats(tongue), *_trends(tongue)]),
-            Section(tongue(words.STORE), [_sizes(tongue)]),
-        ),
-        language=tongue.code,
-        links=navigation(tongue, catalogue),
-        span="now-1h",
-        tags=("pearlstream", tongue.tag),
-    )
+    sections = [
+        Section("", [*_stats(tongue), *_trends(tongue)]),
+        Section(tongue(words.STORE), [_sizes(tongue)]),
+    ]
+    return board_of("pipeline", tongue(words.PIPELINE_BOARD), tongue, catalogue, sections, span="now-1h")
 
 
 def _prom(expression: str, name: str = "A", legend: str = "", *, series: bool = True) -> Query:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards import words
-from dashboards.boards.common import address, marks, navigation, uid
+from dashboards.boards.common import address, board_of, marks
 from dashboards.model import Board, Column, Kind, Panel, Section, Tongue
 from dashboards.queries import truth
 from pearlstream.catalogue import Catalogue
@@ -55,12 +55,5 @@ def scenario_board(tongue: Tongue, catalogue: Catalogue) -> Board:
         least=0,
         no_data=tongue(words.NO_TRUTH),
     )
-    return Board(
-        uid=uid("scenario", tongue),
-        title=f"Pearlstream: {tongue(words.SCENARIO_BOARD)}",
-        sections=(Section("", [both, played, opened]),),
-        language=tongue.code,
-        annotations=marks(tongue),
-        links=navigation(tongue, catalogue),
-        tags=("pearlstream", tongue.tag),
-    )
+    sections = [Section("", [both, played, opened])]
+    return board_of("scenario", tongue(words.SCENARIO_BOARD), tongue, catalogue, sections, annotations=marks(tongue))

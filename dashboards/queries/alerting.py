@@ -71,26 +71,29 @@ FROM acts WHERE part = '' AND state = 'done' AND $__timeFilter_ms(at) ORDER BY t
 
 
 OPENED_PER_TEN_MINUTES = Query(
-    """SELECT toStartOfInterval(clock_ms, toIntervalSecond(600)) AS time, severity AS label,
+    f"""SELECT toStartOfInterval(clock_ms, toIntervalSecond(600)) AS time, severity AS label,
   toFloat64(uniqExact(alert_id)) AS value
 FROM alerts
-WHERE transition = 'opened' AND city IN (${city:singlequote}) AND $__timeFilter_ms(clock_ms)
+WHERE transition = 'opened' AND {CITIES} AND $__timeFilter_ms(clock_ms)
 GROUP BY time, severity
 ORDER BY time""",
     series=True,
 )
 
-FLOODS = """SELECT countIf(opened > {flood}) AS floods
+FLOOD = 10
+"""So many alerts opened in ten minutes are more than a person can look at (EEMUA 191)."""
+
+FLOODS = f"""SELECT countIf(opened > {FLOOD}) AS floods
 FROM (
   SELECT uniqExact(alert_id) AS opened FROM alerts
-  WHERE transition = 'opened' AND city IN (${{city:singlequote}}) AND $__timeFilter_ms(clock_ms)
+  WHERE transition = 'opened' AND {CITIES} AND $__timeFilter_ms(clock_ms)
   GROUP BY toStartOfInterval(clock_ms, toIntervalSecond(600))
 )"""
 
-CHATTERING = """SELECT uniqExact(indicator, city, dims) AS chattering
+CHATTERING = f"""SELECT uniqExact(indicator, city, dims) AS chattering
 FROM (
   SELECT indicator, city, dims FROM alerts
-  WHERE transition = 'opened' AND city IN (${city:singlequote}) AND $__timeFilter_ms(clock_ms)
+  WHERE transition = 'opened' AND {CITIES} AND $__timeFilter_ms(clock_ms)
   GROUP BY indicator, city, dims, toStartOfHour(clock_ms)
   HAVING uniqExact(alert_id) >= 3
 )"""

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.model import Query
-from dashboards.queries.names import CITIES, quoted
+from dashboards.queries.names import CITIES
 from pearlstream.catalogue.models import Feed
 from sinks.clickhouse.schema import readings_table_name
+from sinks.clickhouse.sql import literal
 
 
 def _view(feed: Feed) -> str:
@@ -35,7 +36,7 @@ FROM (
 ) AS said
 INNER JOIN (
   SELECT city, device, argMax((lon, lat), entry) AS place FROM devices
-  WHERE feed = {quoted(feed.id)} AND {CITIES} GROUP BY city, device
+  WHERE feed = {literal(feed.id)} AND {CITIES} GROUP BY city, device
 ) AS stands USING (city, device)
 WHERE isNotNull(lon)
 LIMIT 3000"""
@@ -50,7 +51,7 @@ def device_trend(feed: Feed, name: str) -> Query:
 FROM {_view(feed)}
 WHERE {_OF_DEVICES} AND device IN (
   SELECT device FROM devices
-  WHERE feed = {quoted(feed.id)} AND {CITIES} AND {NAMED}
+  WHERE feed = {literal(feed.id)} AND {CITIES} AND {NAMED}
   GROUP BY device ORDER BY device LIMIT 20
 )
 GROUP BY time, device

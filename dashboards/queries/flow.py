@@ -22,12 +22,12 @@ ORDER BY time""",
 
 
 QUARANTINED_OVER_TIME = Query(
-    """SELECT time, label, sum(n) / greatest($__interval_s, 60) AS value
+    f"""SELECT time, label, sum(n) / greatest($__interval_s, 60) AS value
 FROM (
   SELECT toStartOfInterval(clock_ms, toIntervalSecond(greatest($__interval_s, 60))) AS time,
     arrayJoin(mapKeys(quarantined)) AS label, quarantined[label] AS n
   FROM frames
-  WHERE notEmpty(quarantined) AND city IN (${city:singlequote}) AND $__timeFilter_ms(clock_ms)
+  WHERE notEmpty(quarantined) AND {CITIES} AND $__timeFilter_ms(clock_ms)
 )
 GROUP BY time, label
 ORDER BY time""",
@@ -40,7 +40,7 @@ def quarantine_newest(tongue: Tongue) -> Query:
     return Query(
         f"""SELECT clock_ms AS at, reason, feed, {city_name(tongue)} AS place, message
 FROM quarantine
-WHERE (city IN (${{city:singlequote}}) OR empty(city)) AND $__timeFilter_ms(clock_ms)
+WHERE ({CITIES} OR empty(city)) AND $__timeFilter_ms(clock_ms)
 ORDER BY at DESC
 LIMIT 100"""
     )

@@ -7,14 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.model import Tongue
+from sinks.clickhouse.sql import literal
 
 CITIES = "city IN (${city:singlequote})"
 """The chosen cities."""
-
-
-def quoted(text: str) -> str:
-    """A literal in SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def city_name(tongue: Tongue, column: str = "city") -> str:
@@ -38,7 +34,8 @@ def indicator_name(tongue: Tongue, column: str = "indicator") -> str:
 
 
 def listed(texts: Sequence[str]) -> str:
-    return ", ".join(map(quoted, texts))
+    """Literals, one after the other."""
+    return ", ".join(map(literal, texts))
 
 
 def cities(tongue: Tongue) -> str:

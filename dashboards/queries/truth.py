@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from dashboards.model import Query, Tongue
 from dashboards.queries.alerting import ALERT_SPANS
-from dashboards.queries.names import city_name, indicator_name, quoted
+from dashboards.queries.names import city_name, indicator_name
 from dashboards.words import FIRING_COUNT
+from sinks.clickhouse.sql import literal
 
 
 def truth(tongue: Tongue) -> Query:
@@ -44,10 +45,22 @@ LIMIT 500"""
     )
 
 
+_STEP = "WITH greatest(60, intDiv(dateDiff('second', $__fromTime_ms, $__toTime_ms), 500)) AS step"
+"""Seconds between two moments of the chosen time."""
+_AT_MOMENTS = """ARRAY JOIN arrayMap(
+  i -> toDateTime(i * step, 'UTC'),
+  range(
+    intDiv(greatest(since, toUnixTimestamp($__fromTime_ms)), step),
+    intDiv(least(until, toUnixTimestamp($__toTime_ms)), step) + 1
+  )
+) AS moment"""
+"""Each row once for every moment of the chosen time between its `since` and its `until` (seconds)."""
+
+
 def truth_over_time() -> Query:
     """How many cities each scenario was at work in, at moments of the chosen time."""
     return Query(
-        """WITH greatest(60, intDiv(dateDiff('second', $__fromTime_ms, $__toTime_ms), 500)) AS step
+        f"""{_STEP}
 SELECT moment AS time, splitByChar('/', id)[1] AS label, toFloat64(uniqExact(city)) AS value
 FROM (
   SELECT id, city, toUnixTimestamp(assumeNotNull(from_ms)) AS since, toUnixTimestamp(assumeNotNull(until_ms)) AS until
@@ -55,13 +68,7 @@ FROM (
   WHERE kind = 'effect' AND isNotNull(from_ms) AND isNotNull(until_ms)
     AND from_ms <= $__toTime_ms AND until_ms >= $__fromTime_ms
 )
-ARRAY JOIN arrayMap(
-  i -> toDateTime(i * step, 'UTC'),
-  range(
-    intDiv(greatest(since, toUnixTimestamp($__fromTime_ms)), step),
-    intDiv(least(until, toUnixTimestamp($__toTime_ms)), step) + 1
-  )
-) AS moment
+{_AT_MOMENTS}
 GROUP BY time, label
 ORDER BY time""",
         series=True,
@@ -71,8 +78,8 @@ ORDER BY time""",
 def open_over_time(tongue: Tongue) -> Query:
     """How many alerts were open, at moments of the chosen time."""
     return Query(
-        f"""WITH greatest(60, intDiv(dateDiff('second', $__fromTime_ms, $__toTime_ms), 500)) AS step
-SELECT moment AS time, {quoted(tongue(FIRING_COUNT))} AS label, toFloat64(count()) AS value
+        f"""{_STEP}
+SELECT moment AS time, {literal(tongue(FIRING_COUNT))} AS label, toFloat64(count()) AS value
 FROM (
   SELECT toUnixTimestamp(opened) AS since, toUnixTimestamp(if(ended, resolved, $__toTime_ms)) AS until
   FROM (
@@ -80,13 +87,7 @@ FROM (
   )
   WHERE NOT ended OR resolved >= $__fromTime_ms
 )
-ARRAY JOIN arrayMap(
-  i -> toDateTime(i * step, 'UTC'),
-  range(
-    intDiv(greatest(since, toUnixTimestamp($__fromTime_ms)), step),
-    intDiv(least(until, toUnixTimestamp($__toTime_ms)), step) + 1
-  )
-) AS moment
+{_AT_MOMENTS}
 GROUP BY time
 ORDER BY time""",
         series=True,

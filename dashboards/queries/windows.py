@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.model import Query, Tongue
-from dashboards.queries.names import CITIES, city_name, indicator_name, labelled, listed, quoted
+from dashboards.queries.names import CITIES, city_name, indicator_name, labelled, listed
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.indicator import Indicator
+from sinks.clickhouse.sql import literal
 
 STATES = ("OK", "NODATA", "WATCH", "RAISED")
 """From the best to the worst."""
@@ -25,7 +26,7 @@ def trend(tongue: Tongue, indicator: Indicator, where: str = CITIES) -> tuple[Qu
     hop_s = indicator.window.hop_s
     settled = f"""SELECT window_end_ms AS time, {labelled(tongue)} AS label, argMax(tuple(value), version).1 AS value
 FROM indicators
-WHERE indicator = {quoted(indicator.id)} AND {where} AND rev >= 0
+WHERE indicator = {literal(indicator.id)} AND {where} AND rev >= 0
   AND $__timeFilter_ms(window_end_ms){_sampled(indicator)}
 GROUP BY window_end_ms, city, dims
 ORDER BY time"""
@@ -33,14 +34,14 @@ ORDER BY time"""
 FROM (
   SELECT {labelled(tongue)} AS label, argMax((value, known_at_ms, rev), version) AS newest
   FROM indicators
-  WHERE indicator = {quoted(indicator.id)} AND {where}{_whole(indicator)}
+  WHERE indicator = {literal(indicator.id)} AND {where}{_whole(indicator)}
     AND window_end_ms > $__toTime_ms - toIntervalSecond({2 * hop_s})
     AND window_end_ms <= $__toTime_ms + toIntervalSecond({indicator.window.length_s})
   GROUP BY city, dims, window_end_ms
 )
 WHERE newest.3 = -1 AND isNotNull(newest.1)
 ORDER BY time"""
-    return Query(settled, series=True), Query(still_open, series=True, name="B")
+    return Query(settled, series=True), Query(still_open, series=True, name="B", unsettled=True)
 
 
 def _whole(indicator: Indicator) -> str:
@@ -61,7 +62,7 @@ def newest_by_city(tongue: Tongue, indicator: Indicator) -> Query:
     return Query(
         f"""SELECT {labelled(tongue)} AS name, argMax(tuple(value), (window_end_ms, version)).1 AS value
   FROM indicators
-  WHERE indicator = {quoted(indicator.id)} AND {CITIES} AND rev >= 0{_whole(indicator)}
+  WHERE indicator = {literal(indicator.id)} AND {CITIES} AND rev >= 0{_whole(indicator)}
     AND $__timeFilter_ms(window_end_ms)
     AND window_end_ms > $__toTime_ms - toIntervalSecond({max(7200, 3 * indicator.window.hop_s)})
   GROUP BY city, dims
@@ -71,16 +72,21 @@ def newest_by_city(tongue: Tongue, indicator: Indicator) -> Query:
 
 
 def map_of_cities(tongue: Tongue) -> Query:
-    """The chosen indicator's last settled window in each city, with its place."""
+    """The chosen indicator's last settled window in each city, with its place: the row over all dimensions; where there
+    is none, the worst of them."""
     return Query(
         f"""SELECT {city_name(tongue)} AS name,
   dictGet('city', 'lon', city) AS lon, dictGet('city', 'lat', city) AS lat, newest.1 AS value,
   newest.2 AS state, newest.3 AS until, city
 FROM (
-  SELECT city, argMax((value, state, window_end_ms), (window_end_ms, version)) AS newest
-  FROM indicators
-  WHERE indicator = ${{indicator:singlequote}} AND rev >= 0 AND dictHas('city', city)
-    AND $__timeFilter_ms(window_end_ms) AND window_end_ms > $__toTime_ms - toIntervalDay(2)
+  SELECT city, argMax(series, (empty(dims), indexOf([{listed(STATES)}], series.2))) AS newest
+  FROM (
+    SELECT city, dims, argMax((value, state, window_end_ms), (window_end_ms, version)) AS series
+    FROM indicators
+    WHERE indicator = ${{indicator:singlequote}} AND rev >= 0 AND dictHas('city', city)
+      AND $__timeFilter_ms(window_end_ms) AND window_end_ms > $__toTime_ms - toIntervalDay(2)
+    GROUP BY city, dims
+  )
   GROUP BY city
 )
 ORDER BY city"""
@@ -99,23 +105,22 @@ def states_of(indicators: Sequence[Indicator]) -> str:
     quick = [one for one in indicators if one.window.hop_s < 86_400]
     slow = [one for one in indicators if one.window.hop_s >= 86_400]
     parts = [
-        _STATES.format(ids=", ".join(quoted(one.id) for one in some), back_s=back_s)
+        _STATES.format(ids=listed([one.id for one in some]), back_s=back_s)
         for some, back_s in ((quick, 7200), (slow, 3 * 86_400))
         if some
     ]
     return "\n  UNION ALL\n  ".join(parts)
 
 
-def count_of_states(indicators: Sequence[Indicator], state: str = "RAISED") -> Query:
-    """How many series of some indicators are in a state."""
-    return Query(f"SELECT countIf(state = {quoted(state)}) AS signals\nFROM (\n  {states_of(indicators)}\n)")
+def count_of_raised(indicators: Sequence[Indicator]) -> Query:
+    """How many series of some indicators are raised."""
+    return Query(f"SELECT countIf(state = 'RAISED') AS signals\nFROM (\n  {states_of(indicators)}\n)")
 
 
 def sub_items(tongue: Tongue, catalogue: Catalogue) -> Query:
     """One row per sub-item of the plan: how many of its signals are in which state."""
     items = list(catalogue.sub_items.values())
-    ids = ", ".join(quoted(item.id) for item in items)
-    names = ", ".join(quoted(f"{item.id} {tongue(item.name)}") for item in items)
+    ids, names = listed([item.id for item in items]), listed([f"{item.id} {tongue(item.name)}" for item in items])
     spoken = [one for one in catalogue.indicators.values() if one.sub_item in catalogue.sub_items]
     return Query(
         f"""SELECT transform(item, [{ids}], [{names}], item) AS name, task,
@@ -133,8 +138,7 @@ ORDER BY item"""
 
 
 def _item_of(indicators: Sequence[Indicator]) -> str:
-    ids = ", ".join(quoted(one.id) for one in indicators)
-    items = ", ".join(quoted(one.sub_item) for one in indicators)
+    ids, items = listed([one.id for one in indicators]), listed([one.sub_item for one in indicators])
     return f"transform(indicator, [{ids}], [{items}], '')"
 
 
@@ -153,7 +157,7 @@ FROM (
     AND window_end_ms > $__toTime_ms - toIntervalDay(2)
   GROUP BY indicator, city, dims
 )
-ORDER BY indexOf(['RAISED', 'WATCH', 'NODATA', 'OK'], state), what, dims"""
+ORDER BY indexOf([{listed(STATES)}], state) DESC, what, dims"""
     )
 
 

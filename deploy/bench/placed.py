@@ -41,8 +41,6 @@ from pearlstream.store import Store
 from producers.kafka_writer import KafkaWriter
 
 STAGES = ("worker", "sink", "end")
-SHARED = ("worker", "end")
-"""Stages that several workers may share."""
 SHORTEST_S = 2 * TICK_MS / 1000
 """Event time of a load at least: one without a tick of its own would roll nothing up."""
 

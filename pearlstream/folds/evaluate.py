@@ -102,11 +102,8 @@ class Evaluator:
             values[name], values[count] = _value(ref, one), one.rows
         for reduction in program.reductions:
             values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
-        base = None
-        for name in program.bases:
-            ordinary = values[f"base_{name}"] = self._base(name, start, members, owed)
-            if name == "value":
-                base = ordinary
+        bases = {name: self._base(name, start, members, owed) for name in program.bases}
+        values |= {f"base_{name}": base for name, base in bases.items()}
         value = program.formula.evaluate(values)
         coverage = None
         gate = program.coverage
@@ -119,7 +116,7 @@ class Evaluator:
         else:
             received = sum([one.rows for one in merged.values()])
         numerator, denominator = self._pair_of(merged)
-        state = self._state(value, base)
+        state = self._state(value, bases.get("value"))
         return Row(_joined(program.dims_prefix, dims), value, state, coverage, received, numerator, denominator)
 
     def _pair_of(self, merged: Mapping[str, Merged]) -> tuple[int | None, int | None]:

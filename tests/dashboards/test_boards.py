@@ -105,6 +105,7 @@ def test_a_trend_tells_open_windows_from_settled_ones(catalogue: Catalogue) -> N
 
     assert "rev >= 0" in settled.sql
     assert "newest.3 = -1" in still_open.sql
+    assert (settled.unsettled, still_open.unsettled) == (False, True)
 
 
 def test_the_plan_has_its_names_in_every_language(catalogue: Catalogue) -> None:

@@ -86,11 +86,10 @@ def test_queries_name_the_format_twice_alike(catalogue: Catalogue, key: str) -> 
         assert all({"timeseries": 0, "table": 1}[one["queryType"]] == one["format"] for one in asked)
 
 
-def test_open_windows_are_drawn_dashed(catalogue: Catalogue) -> None:
-    trends = [p for board in made(catalogue) for p in panels(board) if len(p.get("targets", [])) > 1]
-    shown = [p for p in trends if p["type"] == "timeseries" and "rawSql" in p["targets"][1]]
-
-    assert shown
-    for panel in shown:
-        matchers = {override["matcher"]["options"]: override for override in panel["fieldConfig"]["overrides"]}
-        assert any(one["id"] == "custom.lineStyle" for one in matchers["B"]["properties"])
+def test_open_windows_and_nothing_else_are_drawn_dashed(catalogue: Catalogue) -> None:
+    for board in boards(catalogue, TONGUES[0]):
+        drawn = {panel["title"]: panel for panel in panels(dashboard(board))}
+        for panel in board.panels:
+            overrides = drawn[panel.title].get("fieldConfig", {}).get("overrides", [])
+            dashed = [o["matcher"]["options"] for o in overrides if o["matcher"]["id"] == "byFrameRefID"]
+            assert dashed == [query.name for query in panel.queries if query.unsettled]

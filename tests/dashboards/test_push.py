@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tiny_grafana import TOKEN, TinyGrafana, serve
 
 from dashboards.cli import dashboards
 from dashboards.push import connect
 from pearlstream.errors import ServiceError, SettingsError
 from pearlstream.settings import Grafana
-from tests.dashboards.tiny_grafana import TOKEN, TinyGrafana, serve
 
 
 @pytest.fixture

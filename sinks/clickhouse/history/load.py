@@ -257,7 +257,7 @@ class _Loading:
             name = f"windows {_day(chunk.start)}"
             if name not in self._parts:
                 said = 0
-                for where, rows in windows.rows(chunk):
+                for where, rows in windows.of_chunk(chunk):
                     self._claim.renew()
                     said += write_corrections(self._store, rows, f"{topic}/{name}/{where}")
                 self._act.done(name, rows=said, tables={"indicators": said}, data={"said": said})

@@ -73,7 +73,7 @@ class Windows(Corrections):
         self._of_feed = _programs(program, log.feed)
         self._reach_ms = max((one.span_ms + one.hop_ms for one in self._of_feed), default=0)
 
-    def rows(self, chunk: Chunk) -> Iterator[tuple[str, list[dict[str, Any]]]]:  # type: ignore[override]
+    def of_chunk(self, chunk: Chunk) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         """Rows of `indicators` for windows of a chunk, place by place, each with a name of the place."""
         moments = self._moments(chunk)
         everywhere = sorted({ms for some in moments.values() for ms in some})

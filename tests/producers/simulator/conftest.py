@@ -1,4 +1,4 @@
-"""Fixtures of the simulator's tests: the shipped catalogue, and a maker of small plans."""
+"""Fixtures of the simulator's tests: a maker of small plans."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from typing import Any
 import pytest
 from simulator_kit import MINUTE_MS, PlanMaker
 
-from pearlstream.catalogue import Catalogue, load_catalogue
+from pearlstream.catalogue import Catalogue
 from producers.simulator.plan import Plan, make_plan
-
-
-@pytest.fixture(scope="session")
-def catalogue() -> Catalogue:
-    """The shipped catalogue."""
-    return load_catalogue()
 
 
 @pytest.fixture

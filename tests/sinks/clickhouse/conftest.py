@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,15 +20,9 @@ from sinks.clickhouse.schema import ROLLUPS
 
 
 @pytest.fixture(scope="session")
-def shared_store(embedded_store: Any, catalogue: Catalogue) -> Iterator[Store]:
+def shared_store(new_database: Callable[[], ClickHouse], catalogue: Catalogue) -> Iterator[Store]:
     """One migrated database for all tests that do not care about the schema: migrating takes a second."""
-    settings = ClickHouse(
-        url=embedded_store.url,
-        user=embedded_store.user,
-        password=SecretStr(embedded_store.password),
-        database=f"t_{uuid.uuid4().hex[:12]}",
-    )
-    store = Store(settings)
+    store = Store(new_database())
     migrate(store, catalogue)
     yield store
     store.command(f"DROP DATABASE `{store.database}`")
