@@ -206,7 +206,6 @@ def test_workers_of_a_group_may_not_sleep_for_long() -> None:
 
 def test_every_stage_of_the_command_can_be_measured() -> None:
     assert {stage for stage, _ in CASES.values()} == {*pure.STAGES, *placed.STAGES}
-    assert {*cli.SHARED} == {*placed.SHARED}
 
 
 def test_an_unknown_feed_is_a_wrong_call() -> None:
