@@ -5,20 +5,21 @@ A formula is SQL text like a term (names, numbers, `+ - * /`, comparison, `AND O
 with six functions more. Over a map (integer key to integer sum): `quantile(map, q)`, `distinct(map)`,
 `hhi(map)`, `effective(map)`, `evenness(map, n)`; over numbers: `geomean(a, b, ...)`.
 
-It is evaluated in plain Python floats, in the order of the text, once per window: this is the one place where a
-division makes an indicator. Null (None) goes through arithmetic; division by zero, and whatever is not a finite
-number, is null; `greatest` and `least` skip nulls. So a formula never raises over data.
+It is evaluated in doubles, in the order of the text, for all rows of a window at once: this is the one place where a
+division makes an indicator. Null (NaN) goes through arithmetic; division by zero, and whatever is not a finite
+number, is null; `greatest` and `least` skip nulls. So a formula never raises over data. Only what IEEE 754 rounds one
+way is left to NumPy: its logarithms differ between processors.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
+import numpy as np
 from sqlglot import exp
 
 from pearlstream.errors import TermError
@@ -28,22 +29,41 @@ from pearlstream.maps import distinct, effective, evenness, hhi
 from pearlstream.maps import quantile as quantile
 from pearlstream.maps import quantile_bound as quantile_bound
 from pearlstream.partials import MeasureKind
+from pearlstream.rows import Bools, Floats
 
-Scalar: TypeAlias = float | int | None
-Value: TypeAlias = Scalar | Mapping[int, int] | Histogram
-"""A merged measure: a number in its unit (off the grid), null, or a map, with its edges if it has any."""
-Values: TypeAlias = Mapping[str, Value]
-_Number: TypeAlias = Callable[[Values], float | None]
-_Condition: TypeAlias = Callable[[Values], bool | None]
-_Cell: TypeAlias = Callable[[Values], float | bool | None]
+Map: TypeAlias = Mapping[int, int] | Histogram | None
+"""A merged map, with its edges if it has any; None where nothing is known."""
+Column: TypeAlias = Floats | float | Sequence[Map]
+"""A merged measure row by row: numbers in their unit (off the grid), NaN for null, one for all rows; or maps."""
+Columns: TypeAlias = Mapping[str, Column]
+_Number: TypeAlias = Callable[[Columns], Any]
+"""Doubles, or one for all rows: finite, or NaN for null."""
+
+
+class _Truth(NamedTuple):
+    """Where a condition holds and where it does not; where neither is so, it is null."""
+
+    holds: Bools
+    fails: Bools
+
+    def number(self) -> Floats:
+        """1, 0 or NaN."""
+        return np.where(self.holds, 1.0, np.where(self.fails, 0.0, np.nan))
+
+
+_Condition: TypeAlias = Callable[[Columns], _Truth]
 
 
 class _Node(NamedTuple):
-    """A compiled piece; `condition` tells truth values from numbers, `finite` that it gives finite floats or None."""
+    """A compiled piece: a number or a condition."""
 
-    run: _Cell
-    condition: bool = False
-    finite: bool = False
+    number: _Number
+    condition: _Condition | None = None
+
+    @classmethod
+    def of(cls, condition: _Condition) -> _Node:
+        """A condition, which counts as 1 or 0 where a number is wanted."""
+        return cls(lambda values: condition(values).number(), condition)
 
 
 @dataclass(frozen=True)
@@ -75,28 +95,24 @@ class Formula:
         """All measures that the formula uses."""
         return self.scalars | self.maps | self.histograms
 
-    def evaluate(self, values: Values) -> float | None:
-        """The indicator's value, or None if there is none. A measure that is absent counts as null.
+    def over(self, columns: Columns, rows: int) -> Floats:
+        """The value of each of so many rows, NaN where there is none. A measure that is absent counts as null.
 
         Raises TypeError if a measure is a map where a number is needed, or the other way round.
         """
-        return self._run(values)
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(np.asarray(self._run(columns), np.float64), (rows,))
 
     def ratio(self) -> tuple[str, str] | None:
         """Numerator and denominator if the formula is one plain measure over another, literal factors aside."""
         return self._ratio
 
 
-def off_grid(value: int | None, decimals: int) -> float | None:
-    """A merged sum, minimum or maximum in its unit: the grid's integer divided by 10^decimals, rounded once."""
-    return None if value is None else value / 10**decimals
-
-
-def _geomean(numbers: list[float]) -> float | None:
-    """Geometric mean of numbers that are not negative."""
-    if min(numbers) <= 0:
-        return 0.0 if min(numbers) == 0 else None
-    return math.exp(math.fsum(map(math.log, numbers)) / len(numbers))
+def _geomean(numbers: Sequence[float]) -> float:
+    """Geometric mean of numbers that are not negative; of others, or where one is null, it is null."""
+    if any(number != number for number in numbers) or min(numbers) < 0:
+        return math.nan
+    return math.exp(math.fsum(map(math.log, numbers)) / len(numbers)) if min(numbers) > 0 else 0.0
 
 
 # ---------------------------------------------------------------- compiling
@@ -107,27 +123,27 @@ _MAPS: dict[str, Callable[[Mapping[int, int]], float | None]] = {
     "hhi": hhi,
     "effective": effective,
 }
-_UNARY: dict[type[exp.Expr], Callable[[float], float | None]] = {
-    exp.Neg: operator.neg,
-    exp.Floor: math.floor,
-    exp.Abs: abs,
-    exp.Sqrt: lambda a: math.sqrt(a) if a >= 0 else None,
+_UNARY: dict[type[exp.Expr], Callable[[Any], Any]] = {
+    exp.Neg: np.negative,
+    exp.Floor: np.floor,
+    exp.Abs: np.abs,
+    exp.Sqrt: np.sqrt,
 }
-_BINARY: dict[type[exp.Expr], Callable[[float, float], float | None]] = {
-    exp.Add: operator.add,
-    exp.Sub: operator.sub,
-    exp.Mul: operator.mul,
-    exp.Div: lambda a, b: a / b if b else None,
+_BINARY: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
+    exp.Add: np.add,
+    exp.Sub: np.subtract,
+    exp.Mul: np.multiply,
+    exp.Div: np.divide,
 }
-_COMPARE: dict[type[exp.Expr], Callable[[float, float], bool]] = {
-    exp.EQ: operator.eq,
-    exp.NEQ: operator.ne,
-    exp.LT: operator.lt,
-    exp.LTE: operator.le,
-    exp.GT: operator.gt,
-    exp.GTE: operator.ge,
+_COMPARE: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {
+    exp.EQ: np.equal,
+    exp.NEQ: np.not_equal,
+    exp.LT: np.less,
+    exp.LTE: np.less_equal,
+    exp.GT: np.greater,
+    exp.GTE: np.greater_equal,
 }
-_EXTREME: dict[type[exp.Expr], Callable[[list[float]], float]] = {exp.Greatest: max, exp.Least: min}
+_EXTREME: dict[type[exp.Expr], Callable[[Any, Any], Any]] = {exp.Greatest: np.greater, exp.Least: np.less}
 _ARGUMENTS: dict[type[exp.Expr], frozenset[str]] = {
     exp.Case: frozenset({"ifs", "default"}),
     exp.Greatest: frozenset({"this", "expressions", "ignore_nulls"}),
@@ -144,16 +160,20 @@ ALLOWED = (
 )
 
 
-def _finite(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def _finite(values: Any) -> Any:
+    """The same with null for what is no finite number."""
+    finite = np.isfinite(values)
+    return values if finite.all() else np.where(finite, values, np.nan)
 
 
-def _mapping(value: Value, name: str) -> Mapping[int, int] | None:
-    """The counts of a map, whether or not it has edges."""
-    counts = value.counts if isinstance(value, Histogram) else value
-    if counts is not None and not isinstance(counts, Mapping):
+def _maps(column: Column, name: str) -> Sequence[Map]:
+    if isinstance(column, np.ndarray | float | int):
         raise TypeError(f"measure {name!r} is a number where the formula needs a map")
-    return counts
+    return column
+
+
+def _numbers(found: Iterable[float | None]) -> Floats:
+    return np.array([math.nan if number is None else number for number in found], np.float64)
 
 
 class _Compiler:
@@ -172,34 +192,20 @@ class _Compiler:
         extra = {name for name, value in tree.args.items() if value} - _ARGUMENTS.get(type(tree), _PLAIN)
         method = self._METHODS.get(type(tree))
         if isinstance(tree, exp.Column):
-            return _Node(self._scalar(self._name(tree, as_map=False)), finite=True)
+            return _Node(self._scalar(self._name(tree, as_map=False)))
         if method is None or extra:
             self._refuse(tree, "is not allowed in a formula", f"allowed: {ALLOWED}")
         return method(self, tree)
 
     def number(self, tree: exp.Expr) -> _Number:
-        """A piece as a number; a condition counts as 1 or 0. Never gives anything but a finite float or None."""
-        node = self._any(tree)
-        run = node.run
-        if node.finite:
-            return run
-
-        def finite(values: Values) -> float | None:
-            return _finite(run(values))
-
-        return finite
+        """A piece as a number; a condition counts as 1 or 0."""
+        return self._any(tree).number
 
     def _condition(self, tree: exp.Expr) -> _Condition:
         node = self._any(tree)
-        if not node.condition:
+        if node.condition is None:
             self._refuse(tree, "is a number where a condition is needed", "compare it, for example with > 0")
-        run = node.run
-
-        def truth(values: Values) -> bool | None:
-            held = run(values)
-            return None if held is None else bool(held)
-
-        return truth
+        return node.condition
 
     def _name(self, tree: exp.Expr, *, as_map: bool) -> str:
         if not isinstance(tree, exp.Column):
@@ -216,10 +222,10 @@ class _Compiler:
     def _scalar(self, name: str) -> _Number:
         self.used[0].add(name)
 
-        def look_up(values: Values) -> float | None:
-            value = values.get(name)
-            if value is None or isinstance(value, float | int):
-                return _finite(value)
+        def look_up(values: Columns) -> Any:
+            column = values.get(name, math.nan)
+            if isinstance(column, np.ndarray | float | int):
+                return _finite(column)
             raise TypeError(f"measure {name!r} is a map where the formula needs a number")
 
         return look_up
@@ -233,82 +239,76 @@ class _Compiler:
         return self._any(tree.this)
 
     def _literal(self, tree: exp.Expr) -> _Node:
-        value = self._literal_value(tree, 0, 1e300)
-        return _Node(lambda _values: value, finite=True)
+        value = np.float64(self._literal_value(tree, 0, 1e300))
+        return _Node(lambda _values: value)
 
     def _boolean(self, tree: exp.Expr) -> _Node:
-        value = bool(tree.this)
-        return _Node(lambda _values: value, condition=True)
+        truth = _Truth(np.array(bool(tree.this)), np.array(not tree.this))
+        return _Node.of(lambda _values: truth)
 
     # ------------------------------------------------------------ arithmetic and conditions
 
-    def _apply(self, function: Callable[..., float | bool | None], *trees: exp.Expr) -> _Cell:
-        """`function` over numbers; null if one of them is."""
-        parts = [self.number(tree) for tree in trees]
-
-        def run(values: Values) -> float | bool | None:
-            numbers = [part(values) for part in parts]
-            return None if None in numbers else function(*numbers)
-
-        return run
-
     def _unary(self, tree: exp.Expr) -> _Node:
-        return _Node(self._apply(_UNARY[type(tree)], tree.this))
-
-    def _both(self, function: Callable[[float, float], float | bool | None], tree: exp.Expr) -> _Cell:
-        """`function` over the two sides; null if one of them is. Most of all arithmetic, so without a list."""
-        left, right = self.number(tree.this), self.number(tree.expression)
-
-        def run(values: Values) -> float | bool | None:
-            a = left(values)
-            b = right(values)
-            return None if a is None or b is None else function(a, b)
-
-        return run
+        inner, function = self.number(tree.this), _UNARY[type(tree)]
+        return _Node(lambda values: _finite(function(inner(values))))
 
     def _binary(self, tree: exp.Expr) -> _Node:
-        return _Node(self._both(_BINARY[type(tree)], tree))
+        left, right = self.number(tree.this), self.number(tree.expression)
+        function = _BINARY[type(tree)]
+        return _Node(lambda values: _finite(function(left(values), right(values))))
 
     def _compare(self, tree: exp.Expr) -> _Node:
         if any(type(side) in _COMPARE for side in (tree.this, tree.expression)):
             self._refuse(tree, "compares a comparison", "write a < b AND b < c")
-        return _Node(self._both(_COMPARE[type(tree)], tree), condition=True)
+        left, right = self.number(tree.this), self.number(tree.expression)
+        function = _COMPARE[type(tree)]
+
+        def run(values: Columns) -> _Truth:
+            a, b = left(values), right(values)
+            known, met = ~(np.isnan(a) | np.isnan(b)), function(a, b)
+            return _Truth(known & met, known & ~met)
+
+        return _Node.of(run)
 
     def _logic(self, tree: exp.Expr) -> _Node:
         """AND, OR over three values: what decides alone (false, true) wins over null."""
         left, right = self._condition(tree.this), self._condition(tree.expression)
-        decides = type(tree) is exp.Or
+        either = type(tree) is exp.Or
 
-        def run(values: Values) -> bool | None:
-            sides = (left(values), right(values))
-            return decides if decides in sides else None if None in sides else not decides
+        def run(values: Columns) -> _Truth:
+            a, b = left(values), right(values)
+            if either:
+                return _Truth(a.holds | b.holds, a.fails & b.fails)
+            return _Truth(a.holds & b.holds, a.fails | b.fails)
 
-        return _Node(run, condition=True)
+        return _Node.of(run)
 
     def _not(self, tree: exp.Expr) -> _Node:
         inner = self._condition(tree.this)
-
-        def run(values: Values) -> bool | None:
-            held = inner(values)
-            return None if held is None else not held
-
-        return _Node(run, condition=True)
+        return _Node.of(lambda values: _Truth(*reversed(inner(values))))
 
     def _is(self, tree: exp.Expr) -> _Node:
         if type(tree.expression) is not exp.Null:
             self._refuse(tree, "is not allowed in a formula", "write IS NULL, IS NOT NULL, or a comparison")
         inner = self.number(tree.this)
-        return _Node(lambda values: inner(values) is None, condition=True)
+
+        def run(values: Columns) -> _Truth:
+            null = np.isnan(inner(values))
+            return _Truth(null, ~null)
+
+        return _Node.of(run)
 
     def _extreme(self, tree: exp.Expr) -> _Node:
         parts = [self.number(part) for part in (tree.this, *tree.expressions)]
-        choose = _EXTREME[type(tree)]
+        beyond = _EXTREME[type(tree)]
         if len(parts) < 2:
             self._refuse(tree, "compares nothing", "give two or more arguments")
 
-        def run(values: Values) -> float | None:
-            numbers = [number for part in parts if (number := part(values)) is not None]
-            return choose(numbers) if numbers else None
+        def run(values: Columns) -> Any:
+            first, *others = (part(values) for part in parts)
+            for other in others:
+                first = np.where(np.isnan(first) | beyond(other, first), other, first)
+            return first
 
         return _Node(run)
 
@@ -317,11 +317,11 @@ class _Compiler:
         default = tree.args.get("default")
         last = self.number(default) if default and type(default) is not exp.Null else None
 
-        def run(values: Values) -> float | None:
-            for condition, value in arms:
-                if condition(values):
-                    return value(values)
-            return last(values) if last else None
+        def run(values: Columns) -> Any:
+            chosen = np.float64(np.nan) if last is None else last(values)
+            for condition, value in reversed(arms):
+                chosen = np.where(condition(values).holds, value(values), chosen)
+            return chosen
 
         return _Node(run)
 
@@ -331,19 +331,18 @@ class _Compiler:
         name, q = self._name(tree.this, as_map=True), self._literal_value(tree.args["quantile"], 0, 1)
         self.used[2].add(name)
 
-        def run(values: Values) -> float | None:
-            value = values.get(name)
+        def one(value: Map) -> float | None:
             if value is not None and not isinstance(value, Histogram):
                 raise TypeError(f"measure {name!r} has no edges, which quantile needs")
             return None if value is None else quantile(value, q)
 
-        return _Node(run)
+        return self._each_map(name, one)
 
     def _function(self, tree: exp.Expr) -> _Node:
         """The functions that SQL does not know."""
         function, arguments = str(tree.this).lower(), tree.expressions
         if function == "geomean" and arguments:
-            return _Node(self._apply(lambda *numbers: _geomean(list(numbers)), *arguments))
+            return self._geomean(arguments)
         over = _MAPS.get(function)
         if function == "evenness" and len(arguments) == 2:
             n = self._literal_value(arguments[1], 2, 1e9)
@@ -352,13 +351,33 @@ class _Compiler:
             self._refuse(tree, "is not allowed in a formula", f"allowed: {ALLOWED}")
         return self._over_map(arguments[0], over)
 
+    def _geomean(self, trees: Sequence[exp.Expr]) -> _Node:
+        parts = [self.number(tree) for tree in trees]
+
+        def run(values: Columns) -> Floats:
+            columns = np.broadcast_arrays(*(part(values) for part in parts))
+            rows = zip(*(column.ravel().tolist() for column in columns), strict=True)
+            return np.array([_geomean(row) for row in rows], np.float64).reshape(columns[0].shape)
+
+        return _Node(run)
+
     def _over_map(self, tree: exp.Expr, function: Callable[[Mapping[int, int]], float | None]) -> _Node:
         name = self._name(tree, as_map=True)
         self.used[1].add(name)
 
-        def run(values: Values) -> float | None:
-            counts = _mapping(values.get(name), name)
+        def one(value: Map) -> float | None:
+            counts = value.counts if isinstance(value, Histogram) else value
             return None if counts is None else function(counts)
+
+        return self._each_map(name, one)
+
+    @staticmethod
+    def _each_map(name: str, function: Callable[[Map], float | None]) -> _Node:
+        """`function` over the map of every row."""
+
+        def run(values: Columns) -> Any:
+            column = values.get(name)
+            return np.float64(np.nan) if column is None else _finite(_numbers(map(function, _maps(column, name))))
 
         return _Node(run)
 

@@ -136,11 +136,19 @@ class IndicatorProgram:
         read = self.formula.names
         return tuple(one for one in every if self.coverage is None or one[0] in read or one[1] in read)
 
-    @property
+    @cached_property
     def refs(self) -> tuple[MeasureRef, ...]:
         """Every measure that it needs, each once."""
-        used = [*self.measures.values(), *([self.coverage] if self.coverage is not None else [])]
-        return tuple({ref.measure: ref for ref in used}.values())
+        return self._once(self.measures.values())
+
+    @cached_property
+    def read(self) -> tuple[MeasureRef, ...]:
+        """The measures that its value and coverage come from, each once."""
+        return self._once(ref for _, _, ref in self.named)
+
+    def _once(self, used: Iterable[MeasureRef]) -> tuple[MeasureRef, ...]:
+        gate = () if self.coverage is None else (self.coverage,)
+        return tuple({ref.measure: ref for ref in (*used, *gate)}.values())
 
     @cached_property
     def span_ms(self) -> int:

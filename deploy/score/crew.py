@@ -47,7 +47,7 @@ class Failed(NamedTuple):
 
 CALLS = 12.0
 """What a feed costs however little it says, as so many readings a second."""
-RECKONING = 0.75
+RECKONING = 0.48
 """What the stages behind `admit` cost, beside everything before them (measured on a day of the whole fleet)."""
 
 

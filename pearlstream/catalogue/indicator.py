@@ -5,8 +5,12 @@ An indicator is arithmetic over mergeable measures; `pearlstream.program` parses
 
 from __future__ import annotations
 
-from typing import Literal
+import operator
+from collections.abc import Callable
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from pearlstream.catalogue.models import CityCode, Entry, FeedId, Identifier, IndicatorId, Name, Seconds
@@ -96,6 +100,14 @@ class Base(Entry):
     per: Identifier = "device"
 
 
+_HOLDS: dict[str, Callable[[Any, Any], Any]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+}
+
+
 class Condition(Entry):
     """`value op threshold`, met by `count` windows in a row.
 
@@ -109,10 +121,14 @@ class Condition(Entry):
 
     def met(self, value: float, base: float | None = None) -> bool:
         """Whether one value meets it. False if it is relative to a base that is not known."""
-        if self.times == "base" and base is None:
-            return False
-        limit = self.value if self.times == "one" or base is None else self.value * base
-        return {">=": value >= limit, ">": value > limit, "<=": value <= limit, "<": value < limit}[self.op]
+        if self.times == "one":
+            return bool(_HOLDS[self.op](value, self.value))
+        return base is not None and bool(_HOLDS[self.op](value, self.value * base))
+
+    def met_each(self, values: NDArray[np.float64], bases: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Where values meet it; NaN, as value or as base, does not."""
+        met: NDArray[np.bool_] = _HOLDS[self.op](values, self.value if self.times == "one" else self.value * bases)
+        return met
 
 
 class Thresholds(Entry):

@@ -6,18 +6,20 @@ and, of smoothed indicators, the mean that it followed on are those of the row t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from pearlstream.folds.evaluate import NODATA, Evaluator, Row
 from pearlstream.folds.fleet import EMPTY_FLEET, Fleets
-from pearlstream.folds.windows import Store
+from pearlstream.folds.lines import Site
+from pearlstream.folds.routes import cut_ms
+from pearlstream.folds.windows import Chunk, Spot, Spots, Store
 from pearlstream.measures import MeasureKind
 from pearlstream.panes import ends_touched, floor_to
 from pearlstream.program import IndicatorProgram, MeasureRef, Program
 from pearlstream.registry import Registry
-
-HOUR_MS = 3_600_000
 
 
 class Place(NamedTuple):
@@ -59,15 +61,10 @@ def places(program: Program, feed: str, cities: Iterable[str]) -> Iterator[Place
             continue
         if one.group:
             if one.elsewhere or mine & set(one.group):
-                yield Place(one, one.indicator.scope.upper(), one.group, _cut(program, one, one.group[0]))
+                yield Place(one, one.indicator.scope.upper(), one.group, cut_ms(program, one, one.group[0]))
         else:
             for city in program.catalogue.cities if one.elsewhere else sorted(mine):
-                yield Place(one, city, (city,), _cut(program, one, city))
-
-
-def _cut(program: Program, one: IndicatorProgram, city: str) -> int:
-    hours = program.catalogue.cities[city].utc_offset_h
-    return round(hours * HOUR_MS) if one.indicator.window.cut == "city" else 0
+                yield Place(one, city, (city,), cut_ms(program, one, city))
 
 
 class WindowsAgain:
@@ -75,14 +72,22 @@ class WindowsAgain:
 
     def __init__(self, program: Program, place: Place, grains: Iterable[tuple[MeasureRef, Grain]]) -> None:
         self._program, self._place = program, place
-        self._store = Store(place.program.dims)
+        self._store, self._spots = Store(), Spots()
         self._evaluators: dict[str, Evaluator] = {}
+        of_measure: dict[str, dict[int, list[Grain]]] = {}
+        refs = {ref.measure: ref for ref in place.program.refs}
         for ref, one in grains:
-            grain = self._store.at(one.city, ref.measure, one.dims, ref.kind).grain(one.start)
-            if ref.kind is MeasureKind.MAP:
-                grain.count([one.key], [one.value], one.rows)
-            else:
-                grain.add(ref.kind, one.value, one.rows)
+            of_measure.setdefault(ref.measure, {}).setdefault(one.start, []).append(one)
+        for measure, by_start in of_measure.items():
+            kept = self._store.of(measure, refs[measure].kind)
+            for start, some in by_start.items():
+                kept.put(start, self._chunk(some, of_map=kept.kind is MeasureKind.MAP))
+
+    def _chunk(self, grains: Sequence[Grain], *, of_map: bool) -> Chunk:
+        spots = [self._spots.number(Spot(one.city, one.dims)) for one in grains]
+        columns = [[one.key for one in grains], [one.value for one in grains], [one.rows for one in grains]]
+        spot, keys, values, rows = (np.array(column, np.int64) for column in (spots, *columns))
+        return Chunk(spot, keys if of_map else None, values, rows)
 
     def rows(self, end: int, registry: Registry, means: Mapping[str, float]) -> dict[str, Row]:
         """The rows of the window that ends at `end`, by dimensions, under the fleet of a registry. `means`: those that
@@ -90,13 +95,15 @@ class WindowsAgain:
         evaluator = self._evaluators.get(registry.version)
         if evaluator is None:
             evaluator = self._evaluators[registry.version] = self._evaluator(registry)
-        return {row.dims: evaluator.smoothed(row, means.get(row.dims)) for row in evaluator.rows(end)}
+        (rows,) = evaluator.rows(end, (0,)).values()
+        return {row.dims: evaluator.smoothed(0, row, means.get(row.dims)) for row in rows}
 
     def _evaluator(self, registry: Registry) -> Evaluator:
-        one, _, catalogue = self._place.program, self._place.city, self._program.catalogue
-        fleet = Fleets(registry).of(one, self._place.cities) or EMPTY_FLEET
-        population = sum(catalogue.cities[city].population for city in self._place.cities)
-        return Evaluator(one, self._store, self._place.city, population, fleet, catalogue.bases.at, self._place.cities)
+        place, catalogue = self._place, self._program.catalogue
+        fleet = Fleets(registry).of(place.program, place.cities) or EMPTY_FLEET
+        population = sum(catalogue.cities[city].population for city in place.cities)
+        site = Site(place.city, place.cities, population, fleet)
+        return Evaluator(place.program, self._store, self._spots, [site], catalogue.bases.at)
 
 
 def silent(dims: str) -> Row:

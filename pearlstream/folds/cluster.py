@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pearlstream.fold import Output, Record, header
 from pearlstream.folds import packing
 from pearlstream.folds.chains import Chains, position_of
@@ -81,7 +79,7 @@ class Cluster:
     """The fold. `partitions`: how many `readings` has (0: one holds every city). `provisional`: show open windows."""
 
     name = "cluster"
-    version = 1
+    version = 2
     source = "crossings"
     targets: tuple[str, ...] = ("indicators",)
 
@@ -208,6 +206,7 @@ class Cluster:
 
     def pack(self, state: ClusterState) -> bytes:
         """The state as bytes."""
+        reckoning, columns = self.reckoner.pack(state.reckoning)
         meta: dict[str, Any] = {
             "source": str(state.source),
             "upto": state.upto,
@@ -218,14 +217,14 @@ class Cluster:
                  [[part.clock, part.registry, part.sim, _as_text(part.values)] for part in queue.slices]]
                 for number, queue in state.queues.items()
             ],
-            "reckoning": self.reckoner.pack(state.reckoning),
+            "reckoning": reckoning,
         }  # fmt: skip
-        return packing.pack(self._kind, meta, {"none": np.empty(0)})
+        return packing.pack(self._kind, meta, columns)
 
     def unpack(self, blob: bytes) -> ClusterState:
         """Inverse of `pack`. Raises ValueError if the blob is torn or of another catalogue, RegistryMissing if a
         registry that the state names has not been read yet."""
-        meta, _ = packing.unpack(self._kind, blob)
+        meta, columns = packing.unpack(self._kind, blob)
         queues: dict[int, Queue] = {}
         for number, clock, absent, waiting, parts in meta["queues"]:
             slices = deque(Slice(at, version, sim, tuple(_as_bytes(values))) for at, version, sim, values in parts)
@@ -233,7 +232,7 @@ class Cluster:
                 self.book.at(part.registry)
             queue = queues[number] = Queue(clock, slices, _as_bytes(waiting), absent)
             queue.bytes = sum(len(value) for part in slices for value in part.values) + sum(map(len, queue.open))
-        reckoning = self.reckoner.unpack(meta["reckoning"], list(self.program.catalogue.cities))
+        reckoning = self.reckoner.unpack(meta["reckoning"], columns, list(self.program.catalogue.cities))
         chains = Chains.unpack(meta["chains"])
         return ClusterState(Source.parse(meta["source"]), meta["upto"], queues, reckoning, chains, meta["passed"])
 

@@ -1,16 +1,23 @@
-"""One indicator, one city or group of cities, one window: from merged measures to rows. Here is the one division."""
+"""One indicator, one window, all its cities at once: from merged measures to rows. Here is the one division."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from pearlstream.folds.fleet import NOBODY, Fleet, Members, Owed
-from pearlstream.folds.windows import Merged, Series, Store
-from pearlstream.formula import Histogram, Value
-from pearlstream.measures import MeasureKind, parse_dims
+import numpy as np
+
+from pearlstream.catalogue.indicator import Thresholds
+from pearlstream.folds.fleet import Owed
+from pearlstream.folds.lines import Lines, Placed, Site
+from pearlstream.folds.windows import Chunk, Spots, Store, Sums, counted, summed
+from pearlstream.formula import Column, Histogram
+from pearlstream.grouping import Ints
+from pearlstream.measures import MeasureKind
 from pearlstream.program import IndicatorProgram, MeasureRef, ReductionProgram
+from pearlstream.rows import Bools, Floats
 
 OK, WATCH, RAISED, NODATA = "OK", "WATCH", "RAISED", "NODATA"
 
@@ -27,108 +34,178 @@ class Row(NamedTuple):
     denominator: int | None
 
 
-@lru_cache(maxsize=65_536)
-def _dims(text: str) -> Mapping[str, str]:
-    return parse_dims(text)
-
-
-@lru_cache(maxsize=65_536)
-def _joined(prefix: str, dims: str) -> str:
-    """Two canonical texts as one."""
-    return ",".join(sorted(filter(None, (*prefix.split(","), *dims.split(",")))))
-
-
 BaseOf = Callable[[str, str, str, int], float | None]
 """What is ordinary per unit of `per`: by indicator, name of the base, city, start of the window in ms."""
 
 
-class Evaluator:
-    """Evaluates one program over one window ending at `end_ms`, in one city or, as one row, in several `cities`.
+@dataclass(frozen=True)
+class _Window:
+    """One window: from `start_ms`, of which `elapsed_ms` have gone by. `chunks`: its partials by measure; `behind`:
+    those that reductions look back on, by reduction and name of the measure."""
 
-    `city`: what stands in the row as its city; `population` and `fleet`: those of all the cities together.
-    """
+    start_ms: int
+    end_ms: int
+    elapsed_ms: int
+    chunks: Mapping[str, Chunk | None]
+    behind: Mapping[str, Mapping[str, Chunk | None]]
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """The measures of one window, line by line of `lines`. `placed`: partials, and the line that each belongs to;
+    `seated`: partials by reduction and measure, and the seat."""
+
+    lines: Lines
+    window: _Window
+    placed: Mapping[str, Placed]
+    seated: Mapping[str, Mapping[str, Placed]]
+    sums: Mapping[str, Sums]
+    owed: Owed
+
+    @classmethod
+    def of(cls, program: IndicatorProgram, lines: Lines, window: _Window, refs: Sequence[MeasureRef]) -> _Merged:
+        """Partials may bring lines with them, so all are placed before any is merged."""
+        placed = {ref.measure: lines.places.among(window.chunks[ref.measure]) for ref in refs}
+        seated = {
+            r.name: {
+                name: lines.seats(r.declared.each).places.among(chunk) for name, chunk in window.behind[r.name].items()
+            }
+            for r in program.reductions
+        }
+        sums = {ref.measure: summed(ref.kind, *placed[ref.measure], len(lines)) for ref in refs}
+        return cls(lines, window, placed, seated, sums, lines.roll.owed(window.start_ms, window.elapsed_ms))
+
+
+class Evaluator:
+    """Evaluates one program over windows, at all `sites` where somebody can be expected."""
 
     def __init__(
-        self,
-        program: IndicatorProgram,
-        store: Store,
-        city: str,
-        population: int,
-        fleet: Fleet,
-        base_of: BaseOf | None = None,
-        cities: Sequence[str] = (),
+        self, program: IndicatorProgram, store: Store, spots: Spots, sites: Sequence[Site], base_of: BaseOf
     ) -> None:
-        self.cities = tuple(cities) or (city,)
-        self.base_of = base_of
-        self.program = program
-        self.store = store
-        self.city = city
-        self.population = population
-        self.fleet = fleet
-        self.elapsed_ms = program.length_ms
+        self.program, self.sites = program, tuple(sites)
+        self._store, self._base_of = store, base_of
+        self._whole = Lines(program, self.sites, spots, whole=True)
+        self._groups = Lines(program, self.sites, spots, whole=False) if program.dims else None
+        self._population = np.array([site.population for site in sites], np.float64)
         alert = program.indicator.alert
-        self._pair = alert.for_city(city) if alert is not None else None
+        self._pairs = [alert.for_city(site.city) if alert is not None else None for site in self.sites]
+        self._one_pair = all(pair == self._pairs[0] for pair in self._pairs)
 
-    def rows(self, end_ms: int, clock_ms: int | None = None) -> Iterator[Row]:
-        """One row per group of dimensions that is expected or has data, and the total if it is declared.
+    def rows(self, end_ms: int, sites: Collection[int], clock_ms: int | None = None) -> dict[int, list[Row]]:
+        """The rows of the window that ends at `end_ms` at some sites, by the number of the site.
 
-        `clock_ms`: how far time has come in a window that is still open; what is owed counts up to there.
+        One row per group of dimensions that is expected or has data, and the total if it is declared. `clock_ms`: how
+        far time has come in a window that is still open; what is owed counts up to there.
         """
-        start = end_ms - self.program.length_ms
-        self.elapsed_ms = self.program.length_ms if clock_ms is None else min(self.program.length_ms, clock_ms - start)
-        if not self.program.dims:
-            yield self._row("", None, start, self.fleet.all)
-            return
-        groups = {group for group, members in self.fleet.by_dims.items() if members.owed(start, 1).devices}
-        grains = range(start, end_ms, self.program.hop_ms)
-        for ref in self.program.measures.values():
-            for city in self.cities:
-                for group, some in self.store.groups_of(city, ref.measure):
-                    if group not in groups and any(g in series.grains for series in some for g in grains):
-                        groups.add(group)
-        for group in sorted(groups):
-            yield self._row(group, group, start, self.fleet.by_dims.get(group, NOBODY))
-        if self.program.indicator.total:
-            yield self._row("", None, start, self.fleet.all)
-
-    def _row(self, dims: str, group: str | None, start: int, members: Members) -> Row:
         program = self.program
-        owed = members.owed(start, self.elapsed_ms)
-        grains = range(start, start + program.length_ms, program.hop_ms)
-        values = self._given(owed, whole=group is None)
-        merged: dict[str, Merged] = {}
-        for name, count, ref in program.named:
-            one = merged[ref.measure] = self._merged(ref, group, grains)
-            values[name], values[count] = _value(ref, one), one.rows
-        for reduction in program.reductions:
-            values[reduction.name] = self._reduced(reduction, group, start + program.length_ms)
-        bases = {name: self._base(name, start, members, owed) for name in program.bases}
-        values |= {f"base_{name}": base for name, base in bases.items()}
-        value = program.formula.evaluate(values)
-        coverage = None
-        gate = program.coverage
+        start = end_ms - program.length_ms
+        elapsed = program.length_ms if clock_ms is None else min(program.length_ms, clock_ms - start)
+        window = _Window(start, end_ms, elapsed, self._chunks(start, end_ms), self._behind(end_ms))
+        said: dict[int, list[Row]] = {site: [] for site in sites}
+        if self._groups is not None:
+            self._say(_Merged.of(program, self._groups, window, program.refs), said)
+        if self._groups is None or program.indicator.total:
+            self._say(_Merged.of(program, self._whole, window, program.read), said)
+        return said
+
+    def _chunks(self, start_ms: int, end_ms: int) -> dict[str, Chunk | None]:
+        """The partials of every measure in a stretch of time."""
+        grains = range(start_ms, end_ms, self.program.hop_ms)
+        return {ref.measure: self._store.of(ref.measure, ref.kind).over(grains) for ref in self.program.refs}
+
+    def _behind(self, end_ms: int) -> dict[str, dict[str, Chunk | None]]:
+        """The partials that reductions look back on."""
+        found = {}
+        for reduction in self.program.reductions:
+            grains = range(end_ms - reduction.span_ms, end_ms, self.program.hop_ms)
+            refs = {name: self.program.measures[name] for name in reduction.measures}
+            found[reduction.name] = {
+                name: self._store.of(ref.measure, ref.kind).over(grains) for name, ref in refs.items()
+            }
+        return found
+
+    def _say(self, merged: _Merged, said: Mapping[int, list[Row]]) -> None:
+        """Add the rows of all lines at the sites of `said`."""
+        lines = merged.lines
+        at_site = np.zeros(len(self.sites), bool)
+        at_site[list(said)] = True
+        wanted = at_site[lines.site]
+        if not lines.whole:
+            wanted &= self._spoken(merged)
+        picked = lines.order[wanted[lines.order]]
+        if not len(picked):
+            return
+        columns = self._given(merged) | self._measured(merged)
+        for reduction in self.program.reductions:
+            columns[reduction.name] = self._reduced(reduction, merged)
+        bases = {name: self._base(name, merged) for name in self.program.bases}
+        columns |= {f"base_{name}": base for name, base in bases.items()}
+        values = self.program.formula.over(columns, len(lines))[picked]
+        coverage, received = self._received(merged)
+        coverage, received = coverage[picked], received[picked]
+        if self.program.coverage is not None:
+            values = np.where(coverage >= self.program.indicator.min_coverage, values, math.nan)
+        sites = lines.site[picked]
+        base = bases["value"][picked] if "value" in bases else np.full(len(picked), math.nan)
+        made = zip(
+            (lines.dims[line] for line in picked.tolist()), _known(values), self._states(sites, values, base),
+            _known(coverage), received.tolist(), *self._ratio(merged, picked), strict=True,
+        )  # fmt: skip
+        for site, row in zip(sites.tolist(), made, strict=True):
+            said[site].append(Row._make(row))
+
+    def _spoken(self, merged: _Merged) -> Bools:
+        """The groups of dimensions that somebody is expected to speak of, or did."""
+        spoken: Bools = merged.owed.devices > 0
+        for ref in self.program.measures.values():
+            spoken = spoken | merged.sums[ref.measure].some
+        return spoken
+
+    def _given(self, merged: _Merged) -> dict[str, Column]:
+        devices = merged.owed.devices
+        return {
+            "expected": merged.owed.samples,
+            "devices": np.where(devices > 0, devices, math.nan),
+            "panes": float(max(1, merged.window.elapsed_ms // self.program.pane_ms)),
+            "population": self._population[merged.lines.site],
+            "whole": float(merged.lines.whole),
+        }
+
+    def _measured(self, merged: _Merged) -> dict[str, Column]:
+        """The measures as the formula sees them."""
+        columns: dict[str, Column] = {}
+        for name, count, ref in self.program.named:
+            sums = merged.sums[ref.measure]
+            columns[name] = _column(ref, merged.placed[ref.measure], sums)
+            columns[count] = sums.rows.astype(np.float64)
+        return columns
+
+    def _received(self, merged: _Merged) -> tuple[Floats, Ints]:
+        """How much of what is owed came (NaN if nobody owes anything), and how many readings speak."""
+        gate = self.program.coverage
         if gate is not None:
-            received = (merged.get(gate.measure) or self._merged(gate, group, grains)).rows
-            if owed.samples is not None:
-                coverage = min(1.0, received / owed.samples)
-            if coverage is None or coverage < program.indicator.min_coverage:
-                value = None
-        else:
-            received = sum([one.rows for one in merged.values()])
-        numerator, denominator = self._pair_of(merged)
-        state = self._state(value, bases.get("value"))
-        return Row(_joined(program.dims_prefix, dims), value, state, coverage, received, numerator, denominator)
+            rows = merged.sums[gate.measure].rows
+            return np.minimum(1.0, rows / merged.owed.samples), rows
+        every = {ref.measure for _, _, ref in self.program.named}
+        total = np.zeros(len(merged.lines), np.int64)
+        for measure in every:
+            total += merged.sums[measure].rows
+        return np.full(len(total), math.nan), total
 
-    def _pair_of(self, merged: Mapping[str, Merged]) -> tuple[int | None, int | None]:
+    def _ratio(self, merged: _Merged, picked: Ints) -> tuple[Sequence[int | None], Sequence[int | None]]:
         """Above and below the line of a plain ratio, where both are measured."""
-        ratio = self.program.formula.ratio()
-        if ratio is None:
-            return None, None
-        refs = [self.program.measures.get(name) for name in ratio]
-        above, below = (merged[ref.measure].value if ref is not None else None for ref in refs)
-        return (above, below) if above is not None and below is not None else (None, None)
+        refs = [self.program.measures.get(name) for name in self.program.formula.ratio() or ()]
+        sums = [merged.sums[ref.measure] for ref in refs if ref is not None and ref.kind is not MeasureKind.MAP]
+        if len(sums) < 2:
+            return [None] * len(picked), [None] * len(picked)
+        both = (sums[0].some & sums[1].some)[picked].tolist()
+        above, below = (
+            [value if known else None for value, known in zip(one.values[picked].tolist(), both, strict=True)]
+            for one in sums
+        )
+        return above, below
 
-    def smoothed(self, row: Row, before: float | None) -> Row:
+    def smoothed(self, site: int, row: Row, before: float | None) -> Row:
         """The row with the mean that follows on `before` in place of its own value.
 
         A filter of first order, m' = m + (value - m) * hop / (hop + smooth_s): plain arithmetic, so the same on every
@@ -139,89 +216,83 @@ class Evaluator:
             return row
         hop_s = self.program.indicator.window.hop_s
         value = before + (row.value - before) * hop_s / (hop_s + span_s)
-        return row._replace(value=value, state=self._state(value, None))
+        one, unknown = np.array([value]), np.array([math.nan])
+        return row._replace(value=value, state=_state(self._pairs[site], one, unknown)[0])
 
-    def _given(self, owed: Owed, *, whole: bool) -> dict[str, Value]:
-        return {
-            "expected": owed.samples,
-            "devices": owed.devices or None,
-            "panes": max(1, self.elapsed_ms // self.program.pane_ms),
-            "population": self.population,
-            "whole": int(whole),
-        }
-
-    def _series(self, ref: MeasureRef, group: str | None) -> Iterator[tuple[str, str, Series]]:
-        """The series of a measure in a group of dimensions (None: in all), each with its city and its dimensions."""
-        for city in self.cities:
-            for dims, series in self.store.of(city, ref.measure, group):
-                yield city, dims, series
-
-    def _merged(self, ref: MeasureRef, group: str | None, grains: range) -> Merged:
-        """A measure over a stretch of time, all of its finer dimensions taken together. Not to be changed."""
-        parts: list[Merged] = []
-        for city in self.cities:
-            parts += self.store.over(city, ref.measure, group, grains)
-        return Merged.of(ref.kind, parts)
-
-    def _reduced(self, reduction: ReductionProgram, group: str | None, end: int) -> float | None:
+    def _reduced(self, reduction: ReductionProgram, merged: _Merged) -> Floats:
         """A reduction's value: first per member, then over those that have enough samples."""
-        each, over = reduction.declared.each, reduction.declared.over
-        grains = range(end - reduction.span_ms, end, self.program.hop_ms)
-        by_member: dict[tuple[str, str], dict[str, Merged]] = {}
+        seats, placed = merged.lines.seats(reduction.declared.each), merged.seated[reduction.name]
+        owed = seats.roll.owed(merged.window.end_ms - 1, reduction.span_ms)
+        columns: dict[str, Column] = {"expected": owed.samples}
+        enough, some = np.ones(len(seats.lines), bool), np.zeros(len(seats.lines), bool)
         for name in reduction.measures:
             ref = self.program.measures[name]
-            for city, dims, series in self._series(ref, group):
-                if parts := series.over(grains):
-                    found = by_member.setdefault((city, _dims(dims).get(each, "")), {})
-                    before = found.get(name)
-                    found[name] = Merged.of(ref.kind, parts if before is None else [before, *parts])
-        results = []
-        for member in sorted(by_member):
-            members = self.fleet.by_member.get((each, group or "", *member), NOBODY)
-            value = self._member(reduction, by_member[member], members.owed(end - 1, reduction.span_ms))
-            if value is not None:
-                results.append(value)
-        if not results:
-            return None
-        if over == "max":
-            return max(results)
-        if over == "min":
-            return min(results)
-        if over == "count":
-            return float(len(results))
-        return sum(results) if over == "sum" else sum(results) / len(results)
+            sums = summed(ref.kind, *placed[name], len(enough))
+            columns[name] = _column(ref, placed[name], sums)
+            columns[f"{name}_n"] = sums.rows.astype(np.float64)
+            some |= sums.some
+            if reduction.declared.valid:
+                enough &= sums.rows >= reduction.declared.valid * owed.samples
+        each = reduction.formula.over(columns, len(enough))
+        order = seats.order
+        order = order[(some & enough & ~np.isnan(each))[order]]
+        return _over(reduction.declared.over, np.array(seats.lines, np.int64)[order], each[order], len(merged.lines))
 
-    def _member(self, reduction: ReductionProgram, merged: Mapping[str, Merged], owed: Owed) -> float | None:
-        values: dict[str, Value] = {"expected": owed.samples}
-        for name in reduction.measures:
-            ref, one = self.program.measures[name], merged.get(name, Merged())
-            values[name], values[f"{name}_n"] = _value(ref, one), one.rows
-            if reduction.declared.valid and one.rows < reduction.declared.valid * (owed.samples or float("inf")):
-                return None
-        return reduction.formula.evaluate(values)
-
-    def _base(self, name: str, start: int, members: Members, owed: Owed) -> float | None:
+    def _base(self, name: str, merged: _Merged) -> Floats:
         """What is ordinary for the fleet in service."""
-        base = self.program.bases[name]
-        if self.base_of is None:
-            return None
-        ordinary = self.base_of(self.program.indicator.id, name, self.city, start)
-        if ordinary is None or base.declared.per == "one":
+        base, start = self.program.bases[name], merged.window.start_ms
+        known = [self._base_of(self.program.indicator.id, name, site.city, start) for site in self.sites]
+        ordinary = np.array([math.nan if one is None else one for one in known], np.float64)[merged.lines.site]
+        if base.declared.per == "one":
             return ordinary
-        if base.units:
-            units = members.total(base.units, start)
-            return None if units is None else ordinary * units
-        return ordinary * owed.devices
+        return ordinary * (merged.lines.roll.totals(base.units, start) if base.units else merged.owed.devices)
 
-    def _state(self, value: float | None, base: float | None) -> str:
-        if value is None:
-            return NODATA
-        pair = self._pair
-        if pair is None:
-            return OK
-        if pair.raise_.met(value, base):
-            return RAISED
-        return OK if pair.clear.met(value, base) else WATCH
+    def _states(self, sites: Ints, values: Floats, bases: Floats) -> list[str]:
+        """What values at some sites are to the rule."""
+        if self._one_pair:
+            return _state(self._pairs[0], values, bases)
+        each = [_state(pair, values, bases) for pair in self._pairs]
+        return [each[site][at] for at, site in enumerate(sites.tolist())]
+
+
+_NAMES = (OK, WATCH, RAISED, NODATA)
+
+
+def _state(pair: Thresholds | None, values: Floats, bases: Floats) -> list[str]:
+    """What values are to the thresholds of their rule."""
+    found = np.zeros(len(values), np.int64)
+    if pair is not None:
+        raised, clear = pair.raise_.met_each(values, bases), pair.clear.met_each(values, bases)
+        found = np.where(raised, 2, np.where(clear, 0, 1))
+    return [_NAMES[at] for at in np.where(np.isnan(values), 3, found).tolist()]
+
+
+def _known(values: Floats) -> list[float | None]:
+    """Numbers with None for NaN."""
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _column(ref: MeasureRef, placed: Placed, sums: Sums) -> Column:
+    """A merged measure as a formula sees it. The sum of nothing is 0; the least of nothing is not known."""
+    if ref.kind is MeasureKind.MAP:
+        counts = counted(*placed, len(sums.rows))
+        return [Histogram(ref.edges, one) for one in counts] if ref.edges else counts
+    scaled = sums.values / 10**ref.decimals
+    return scaled if ref.kind is MeasureKind.SUM else np.where(sums.some, scaled, math.nan)
+
+
+def _over(how: str, lines: Ints, values: Floats, count: int) -> Floats:
+    """Values of members reduced line by line, in their order; NaN where there is none."""
+    members = np.bincount(lines, minlength=count)
+    if how in ("max", "min"):
+        best = np.full(count, -math.inf if how == "max" else math.inf)
+        (np.maximum if how == "max" else np.minimum).at(best, lines, values)
+        return np.where(members > 0, best, math.nan)
+    if how == "count":
+        return np.where(members > 0, members, math.nan)
+    total = np.zeros(count)
+    np.add.at(total, lines, values)
+    return np.where(members > 0, total if how == "sum" else total / np.maximum(members, 1), math.nan)
 
 
 def speechless(program: IndicatorProgram, row: Row, *, named: bool) -> bool:
@@ -232,13 +303,3 @@ def speechless(program: IndicatorProgram, row: Row, *, named: bool) -> bool:
     if program.coverage is not None:
         return row.coverage is None
     return program.elsewhere and not named
-
-
-def _value(ref: MeasureRef, merged: Merged) -> Value:
-    """A merged measure as a formula sees it. The sum of nothing is 0; the least of nothing is not known."""
-    if ref.kind is MeasureKind.MAP:
-        return Histogram(ref.edges, merged.counts) if ref.edges else merged.counts
-    if merged.value is None:
-        return 0 if ref.kind is MeasureKind.SUM else None
-    scaled: float = merged.value / 10**ref.decimals
-    return scaled

@@ -5,27 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pearlstream.grouping import Ints
 from pearlstream.program import IndicatorProgram
 from pearlstream.registry import Registry
-from pearlstream.rows import Rows
+from pearlstream.rows import Floats, Rows
 
-_LENGTHS = 4
-"""How many lengths of time are remembered with what is owed in them: open windows are of any length."""
-
-
-@dataclass(frozen=True)
-class Owed:
-    """What some devices owe in a stretch of time: samples (None if nobody can be expected), and who is in service."""
-
-    samples: float | None
-    devices: int
+_EARLIEST, _LATEST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -33,68 +24,82 @@ class Members:
     """Devices that count together: seconds between samples, the time they are in service (ms), and static fields
     that something grows with (NaN where a device's is not known)."""
 
-    cadence_s: NDArray[np.float64]
-    from_ms: NDArray[np.int64]
-    until_ms: NDArray[np.int64]
-    units: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    cadence_s: Floats
+    from_ms: Ints
+    until_ms: Ints
+    units: Mapping[str, Floats] = field(default_factory=dict)
+
+    def serving(self, at_ms: int) -> Members:
+        """Those that are in service at an instant."""
+        some = (self.from_ms <= at_ms) & (self.until_ms > at_ms)
+        units = {name: values[some] for name, values in self.units.items()}
+        return Members(self.cadence_s[some], self.from_ms[some], self.until_ms[some], units)
+
+    def total(self, name: str) -> float:
+        """The sum of a static field over the devices that have it, NaN if none has; exact, whatever the order."""
+        values = self.units.get(name, _NONE)
+        known = values[~np.isnan(values)]
+        return math.fsum(known.tolist()) if len(known) else math.nan
+
+
+_NONE = np.empty(0)
+NOBODY = Members(_NONE, np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class Owed(NamedTuple):
+    """What groups of devices owe in a stretch of time: samples (NaN where nobody can be expected), and how many
+    devices are in service."""
+
+    samples: Floats
+    devices: Ints
+
+
+class Roll:
+    """Groups of devices side by side: what each owes, group by group."""
+
+    def __init__(self, groups: Sequence[Members]) -> None:
+        self._groups = groups
+        self._first = np.array([one.from_ms.max(initial=_EARLIEST) for one in groups], np.int64)
+        self._last = np.array([one.until_ms.min(initial=_LATEST) for one in groups], np.int64)
+        every = np.concatenate([_NONE, *(one.cadence_s for one in groups)])
+        self._cadences, place = np.unique(every, return_inverse=True)
+        sizes = np.array([len(one.cadence_s) for one in groups], np.int64)
+        self._counts = self._counted(place, np.repeat(np.arange(len(groups)), sizes), len(groups))
+        self._totals: dict[str, Floats] = {}
+
+    def _counted(self, cadence: Ints, group: Ints, groups: int) -> Ints:
+        """Devices by group and cadence."""
+        width = len(self._cadences)
+        return np.bincount(group * width + cadence, minlength=groups * width).reshape(groups, width)
+
+    def _partly(self, start_ms: int) -> list[int]:
+        """The groups of which not every device is in service: few, as a rule."""
+        return np.flatnonzero((self._first > start_ms) | (self._last <= start_ms)).tolist()
 
     def owed(self, start_ms: int, length_ms: int) -> Owed:
         """What those in service at `start_ms` owe in `length_ms`. A device slower than that owes nothing in it."""
-        first, last, cadences = self._all
-        if not first <= start_ms < last:
-            serving = (self.from_ms <= start_ms) & (self.until_ms > start_ms)
-            return _owed(_counted(self.cadence_s[serving]), length_ms)
-        found = self._owed_by_all.get(length_ms)
-        if found is None:
-            if len(self._owed_by_all) >= _LENGTHS:
-                self._owed_by_all.clear()
-            found = self._owed_by_all[length_ms] = _owed(cadences, length_ms)
-        return found
+        counts = self._counts
+        if partly := self._partly(start_ms):
+            counts = counts.copy()
+            for at in partly:
+                place = np.searchsorted(self._cadences, self._groups[at].serving(start_ms).cadence_s)
+                counts[at] = self._counted(place, np.zeros(len(place), np.int64), 1)[0]
+        samples = np.zeros(len(counts))
+        for at, cadence_s in enumerate(self._cadences.tolist()):
+            if cadence_s * 1000 <= length_ms:
+                samples += length_ms / (1000 * cadence_s) * counts[:, at]
+        return Owed(np.where(samples > 0, samples, np.nan), counts.sum(axis=1))
 
-    def total(self, name: str, start_ms: int) -> float | None:
-        """The sum of a static field over the devices in service at `start_ms` that have it, None if none has."""
-        values = self.units.get(name)
-        if values is None:
-            return None
-        first, last, _ = self._all
-        if first <= start_ms < last:
-            return self._totals[name]
-        return _sum(values[(self.from_ms <= start_ms) & (self.until_ms > start_ms)])
-
-    @cached_property
-    def _owed_by_all(self) -> dict[int, Owed]:
-        """What all of them owe, by length: settled windows of an indicator are all equally long."""
-        return {}
-
-    @cached_property
-    def _totals(self) -> dict[str, float | None]:
-        return {name: _sum(values) for name, values in self.units.items()}
-
-    @cached_property
-    def _all(self) -> tuple[int, int, list[tuple[float, int]]]:
-        """From when to when all of them are in service (the common case), and how many there are by cadence."""
-        if not len(self.from_ms):
-            return 0, 0, []
-        return int(self.from_ms.max()), int(self.until_ms.min()), _counted(self.cadence_s)
-
-
-def _owed(cadences: Sequence[tuple[float, int]], length_ms: int) -> Owed:
-    samples = sum(length_ms / (1000 * s) * count for s, count in cadences if s * 1000 <= length_ms)
-    return Owed(samples or None, sum(count for _, count in cadences))
-
-
-def _counted(cadence_s: NDArray[np.float64]) -> list[tuple[float, int]]:
-    cadences, counts = np.unique(cadence_s, return_counts=True)
-    return list(zip(cadences.tolist(), counts.tolist(), strict=True))
-
-
-def _sum(values: NDArray[np.float64]) -> float | None:
-    """The exact sum, whatever the order, of what is known."""
-    known = values[~np.isnan(values)]
-    return math.fsum(known.tolist()) if len(known) else None
-
-
-NOBODY = Members(np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))
+    def totals(self, name: str, start_ms: int) -> Floats:
+        """The sum of a static field over the devices in service at `start_ms`, NaN where none has it."""
+        if name not in self._totals:
+            self._totals[name] = np.array([one.total(name) for one in self._groups], np.float64)
+        totals = self._totals[name]
+        if partly := self._partly(start_ms):
+            totals = totals.copy()
+            for at in partly:
+                totals[at] = self._groups[at].serving(start_ms).total(name)
+        return totals
 
 
 @dataclass(frozen=True)
@@ -168,9 +173,7 @@ class Fleets:
 
 
 def _fleet(part: pl.DataFrame, count: _Count) -> Fleet:
-    part = part.with_columns(
-        pl.col("until_ms").fill_null(np.iinfo(np.int64).max), pl.col(count.units).fill_null(math.nan)
-    )
+    part = part.with_columns(pl.col("until_ms").fill_null(_LATEST), pl.col(count.units).fill_null(math.nan))
     names = ("cadence_s", "from_ms", "until_ms", *count.units)
     everybody = _members([part[name].to_numpy() for name in names], count)
     dims = [name for name in count.dims if name in part.columns]

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from pearlstream.fold import Output, Record, header, headers_of
 from pearlstream.folds import packing
 from pearlstream.folds.chains import Chains
@@ -38,7 +36,7 @@ class Indicate:
     """The fold. `partitions`: how many the log has (0: one holds every city). `provisional`: show open windows."""
 
     name = "indicate"
-    version = 1
+    version = 2
     source = "rollups"
     targets: tuple[str, ...] = ("indicators",)
 
@@ -92,17 +90,17 @@ class Indicate:
     def pack(self, state: IndicateState) -> bytes:
         """The state as bytes."""
         meta: dict[str, Any] = {"source": str(state.source), "upto": state.upto, "chains": state.chains.pack()}
-        meta["reckoning"] = self.reckoner.pack(state.reckoning)
-        return packing.pack(self._kind, meta, {"none": np.empty(0)})
+        meta["reckoning"], columns = self.reckoner.pack(state.reckoning)
+        return packing.pack(self._kind, meta, columns)
 
     def unpack(self, blob: bytes) -> IndicateState:
         """Inverse of `pack`. Raises ValueError if the blob is torn or of another catalogue.
 
         The fleets are made anew from the registry, so RegistryMissing is possible, too.
         """
-        meta, _ = packing.unpack(self._kind, blob)
+        meta, columns = packing.unpack(self._kind, blob)
         source = Source.parse(meta["source"])
-        reckoning = self.reckoner.unpack(meta["reckoning"], self._cities(source))
+        reckoning = self.reckoner.unpack(meta["reckoning"], columns, self._cities(source))
         return IndicateState(source, meta["upto"], reckoning, Chains.unpack(meta["chains"]))
 
 

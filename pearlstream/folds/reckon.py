@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
+from numpy.typing import NDArray
 
 from pearlstream.folds.evaluate import Evaluator, Row, speechless
-from pearlstream.folds.fleet import EMPTY_FLEET, Fleet, Fleets
-from pearlstream.folds.windows import Merged, Store, drop_until
+from pearlstream.folds.fleet import EMPTY_FLEET, Fleets
+from pearlstream.folds.lines import Site
+from pearlstream.folds.routes import Delivery, Routes, cut_ms
+from pearlstream.folds.windows import Chunk, Spot, Spots, Store, drop_until
 from pearlstream.measures import MeasureKind
-from pearlstream.panes import crossed, ends_touched, first_end_after, floor_to, settles
-from pearlstream.program import IndicatorProgram, MeasureRef, Program
+from pearlstream.panes import crossed, ends_touched, first_end_after, settles
+from pearlstream.program import IndicatorProgram, Program
 from pearlstream.registry import EMPTY_VERSION, Registry, RegistryBook
 
 PROVISIONAL_MS = 10_000
@@ -36,15 +37,6 @@ MAX_WINDOWS_PER_TICK = 2000
 
 WireRow = tuple[Any, ...]
 """A row with the columns of `INDICATORS_ARROW`."""
-
-
-_PANE = ("feed", "measure", "city", "dims", "pane_ms", "late")
-"""What partials have in common that belong to one series and one pane."""
-
-
-def _lists(frame: pl.DataFrame, *names: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of some columns, by way of lists: cheaper than row by row."""
-    return zip(*(frame[name].to_list() for name in names), strict=True)
 
 
 class Place(NamedTuple):
@@ -69,35 +61,46 @@ class Told:
 
 
 @dataclass
+class Desk:
+    """The places of one program where somebody can be expected, in the order of the evaluator's sites."""
+
+    program: IndicatorProgram
+    evaluator: Evaluator
+    places: tuple[Place, ...]
+    told: list[Told]
+    first_end: int = 0
+    """The end of the earliest window that has not settled in one of the places."""
+    last_end: int = 0
+    """The same of the latest."""
+
+    def __post_init__(self) -> None:
+        self.look()
+
+    def look(self) -> None:
+        """Note anew how far the places have come."""
+        ends = [told.next_end for told in self.told]
+        self.first_end, self.last_end = min(ends), max(ends)
+
+    def at(self, end_ms: int) -> list[int]:
+        """The sites whose next window ends at an instant."""
+        return [site for site, told in enumerate(self.told) if told.next_end == end_ms]
+
+
+@dataclass
 class Reckoning:
     """What is remembered of measures and of what was said about them. `cities`: those that it is about."""
 
     cities: tuple[str, ...]
     stores: list[Store]
+    spots: Spots = field(default_factory=Spots)
     clock: int = -1
     registry: str = EMPTY_VERSION
     sim: bool = False
     told: dict[Place, Told] = field(default_factory=dict)
     named: set[Place] = field(default_factory=set)
     """Places that some reading has named, where readings count elsewhere than they come from."""
-    evaluators: dict[Place, Evaluator] = field(default_factory=dict)
-    """One where somebody can be expected; derived from the registry in force and made anew when that changes."""
-
-
-class _Route(NamedTuple):
-    """Where partials of a measure go: the program, its number, and the measure as it knows it. `scope`: the id of the
-    group of cities that its rows are about, in capitals, or empty; `group`: its cities."""
-
-    number: int
-    program: IndicatorProgram
-    ref: MeasureRef
-    scope: str
-    group: frozenset[str]
-
-    @classmethod
-    def of(cls, number: int, program: IndicatorProgram, ref: MeasureRef) -> _Route:
-        """The way of one measure to one program."""
-        return cls(number, program, ref, program.indicator.scope.upper(), frozenset(program.group))
+    desks: dict[int, Desk] = field(default_factory=dict)
+    """By number of the program; derived from the registry in force and made anew when that changes."""
 
 
 class Reckoner:
@@ -109,54 +112,35 @@ class Reckoner:
         self.program = program
         self.book = book
         self.provisional = provisional
-        self._mine = [(number, one) for number, one in enumerate(program.indicators) if one.indicator.stage == stage]
-        self._offset_ms = {c.id: round(c.utc_offset_h * HOUR_MS) for c in program.catalogue.cities.values()}
-        self._routes: dict[tuple[str, str], list[_Route]] = {}
-        for number, one in self._mine:
-            for ref in one.refs:
-                for feed in ref.feeds:
-                    self._routes.setdefault((feed, ref.measure), []).append(_Route.of(number, one, ref))
-        self._measures = pa.array(sorted({measure for _, measure in self._routes}), pa.string())
+        self._routes = Routes(program, stage)
 
     def start(self, cities: Sequence[str]) -> Reckoning:
         """Nothing measured, nothing said."""
-        return Reckoning(tuple(cities), [Store(one.dims) for one in self.program.indicators])
+        return Reckoning(tuple(cities), [Store() for _ in self.program.indicators])
 
     # ------------------------------------------------------------------ partials and clocks
 
     def add(self, state: Reckoning, table: Any) -> None:
         """Merge partials, a table of `PARTIAL_ARROW`; those of other stages are passed over."""
-        frame = pl.from_arrow(table.filter(pc.is_in(table["measure"], value_set=self._measures)))
-        assert isinstance(frame, pl.DataFrame)
-        of_map = frame["key"].is_not_null()
-        for *pane, value, rows in _lists(frame.filter(~of_map), *_PANE, "value", "n"):
-            for kind, grain in self._grains(state, *pane):
-                grain.add(kind, value, rows)
-        maps = frame.filter(of_map).group_by(_PANE, maintain_order=True).agg("key", "value", pl.col("n").sum())
-        for *pane, keys, values, rows in _lists(maps, *_PANE, "key", "value", "n"):
-            for _, grain in self._grains(state, *pane):
-                grain.count(keys, values, rows)
+        for delivery in self._routes.of(table, state.spots):
+            number, ref, grain, chunk = delivery
+            one, desk = self.program.indicators[number], state.desks.get(number)
+            state.stores[number].of(ref.measure, ref.kind).put(grain, chunk)
+            late = desk is not None and grain + one.hop_ms < desk.last_end
+            for place in self._places_of(state, delivery) if late or one.elsewhere else ():
+                if one.elsewhere:
+                    state.named.add(place)
+                told = state.told.get(place)
+                if told is not None and grain + one.hop_ms < told.next_end:
+                    ends = ends_touched(grain, one.hop_ms, one.span_ms)
+                    told.doubted.update(end for end in ends if end in told.windows)
 
-    def _grains(
-        self, state: Reckoning, feed: str, measure: str, city: str, dims: str, pane: int, late: bool
-    ) -> Iterator[tuple[MeasureKind, Merged]]:
-        """Where partials of one pane are to be merged, by every program that wants them."""
-        for route in self._routes.get((feed, measure), ()):
-            if not (late and not route.ref.late) and (not route.group or city in route.group):
-                yield route.ref.kind, self._grain(state, route, city, dims, pane)
-
-    def _grain(self, state: Reckoning, route: _Route, city: str, dims: str, pane: int) -> Merged:
-        """What is merged of the grain that a pane lies in; what has been said of it is doubted."""
-        one, ref = route.program, route.ref
-        grain = floor_to(pane, one.hop_ms, self._cut(one, city))
-        place = Place(route.number, route.scope or city)
-        if one.elsewhere:
-            state.named.add(place)
-        told = state.told.get(place)
-        if told is not None and grain + one.hop_ms < told.next_end:
-            ends = ends_touched(grain, one.hop_ms, one.span_ms)
-            told.doubted.update(end for end in ends if end in told.windows)
-        return state.stores[route.number].at(city, ref.measure, dims, ref.kind).grain(grain)
+    def _places_of(self, state: Reckoning, delivery: Delivery) -> set[Place]:
+        """The places that partials are about."""
+        one = self.program.indicators[delivery.program]
+        if one.group:
+            return {Place(delivery.program, one.indicator.scope.upper())}
+        return {Place(delivery.program, state.spots.known[spot].city) for spot in np.unique(delivery.chunk.spots)}
 
     def advance(self, state: Reckoning, clock: int, registry: str, sim: bool) -> list[WireRow]:
         """Let time go on to `clock`, which must be later than the state's, and say what there is to say.
@@ -170,116 +154,133 @@ class Reckoner:
             self._enlist(state, found)
         return self._tick(state, before)
 
-    def _cut(self, one: IndicatorProgram, city: str) -> int:
-        """East of UTC, where windows are cut by local midnight: that of the city, of a group its first city's."""
-        return self._offset_ms[one.group[0] if one.group else city] if one.indicator.window.cut == "city" else 0
-
-    def _places(self, state: Reckoning) -> Iterator[tuple[Place, tuple[str, ...]]]:
-        """Every place that there may be, with its cities."""
-        for city in state.cities:
-            for number, one in self._mine:
-                if not one.group:
-                    yield Place(number, city), (city,)
-        for number, one in self._mine:
-            if one.group:
-                yield Place(number, one.indicator.scope.upper()), one.group
+    def _places(self, state: Reckoning, number: int) -> Iterator[tuple[Place, tuple[str, ...]]]:
+        """Every place that there may be for a program, with its cities."""
+        one = self.program.indicators[number]
+        if one.group:
+            yield Place(number, one.indicator.scope.upper()), one.group
+        else:
+            yield from ((Place(number, city), (city,)) for city in state.cities)
 
     def _enlist(self, state: Reckoning, registry: Registry) -> None:
         """Note which places have a fleet, or may be named by readings from anywhere."""
-        state.evaluators = {}
-        fleets = Fleets(registry)
-        for place, cities in self._places(state):
-            one = self.program.indicators[place.program]
-            fleet = fleets.of(one, cities)
-            if one.elsewhere:
-                if fleet is not None:
-                    state.named.add(place)
-                elif registry.has(one.feeds):
-                    fleet = EMPTY_FLEET
-            if fleet is None:
-                continue
-            state.evaluators[place] = self._evaluator(state, place, fleet)
-            if place not in state.told:
-                state.told[place] = Told(first_end_after(state.clock, one.hop_ms, self._cut(one, cities[0])))
+        state.desks = {}
+        fleets, cities, bases = Fleets(registry), self.program.catalogue.cities, self.program.catalogue.bases
+        for number, one in self._routes.programs:
+            sites: dict[Place, Site] = {}
+            for place, mine in self._places(state, number):
+                fleet = fleets.of(one, mine)
+                if one.elsewhere:
+                    if fleet is not None:
+                        state.named.add(place)
+                    elif registry.has(one.feeds):
+                        fleet = EMPTY_FLEET
+                if fleet is None:
+                    continue
+                sites[place] = Site(place.city, mine, sum(cities[city].population for city in mine), fleet)
+                if place not in state.told:
+                    cut = cut_ms(self.program, one, mine[0])
+                    state.told[place] = Told(first_end_after(state.clock, one.hop_ms, cut))
+            if sites:
+                evaluator = Evaluator(one, state.stores[number], state.spots, list(sites.values()), bases.at)
+                state.desks[number] = Desk(one, evaluator, tuple(sites), [state.told[place] for place in sites])
 
     def _tick(self, state: Reckoning, before: int) -> list[WireRow]:
         rows: list[WireRow] = []
         clock = state.clock
         correct = crossed(before, clock, CORRECTION_MS)
-        for place, evaluator in state.evaluators.items():
-            told = state.told[place]
-            one = self.program.indicators[place.program]
-            if correct and told.doubted:
-                rows += self._correct(state, place, evaluator)
-            due = settles(told.next_end, one.hold_ms, clock)
-            show = self.provisional and crossed(before, clock, max(PROVISIONAL_MS, one.hop_ms // SHOWN_PER_HOP))
-            if not due and not show:
-                continue
-            if due:
-                rows += self._settle(state, place, evaluator, before)
-            if show and told.next_end - one.length_ms < clock:
-                rows += [
-                    self._row(
-                        state,
-                        place,
-                        told.next_end,
-                        evaluator.smoothed(row, told.means.get(row.dims)),
-                        "provisional",
-                        -1,
-                    )
-                    for row in evaluator.rows(told.next_end, clock)
-                    if not (one.elsewhere and self._speechless(state, place, row))
-                ]
+        for desk in state.desks.values():
+            if correct:
+                rows += self._correct(state, desk)
+            if settles(desk.first_end, desk.program.hold_ms, clock):
+                rows += self._settle(state, desk, before)
+            hop_ms = desk.program.hop_ms
+            if self.provisional and crossed(before, clock, max(PROVISIONAL_MS, hop_ms // SHOWN_PER_HOP)):
+                rows += self._show(state, desk)
         if crossed(before, clock, HOUR_MS):
             self._forget(state)
         return rows
 
-    def _evaluator(self, state: Reckoning, place: Place, fleet: Fleet) -> Evaluator:
-        one, catalogue = self.program.indicators[place.program], self.program.catalogue
-        cities = one.group or (place.city,)
-        population = sum(catalogue.cities[city].population for city in cities)
-        store = state.stores[place.program]
-        return Evaluator(one, store, place.city, population, fleet, catalogue.bases.at, cities)
-
     def _speechless(self, state: Reckoning, place: Place, row: Row) -> bool:
         return speechless(self.program.indicators[place.program], row, named=place in state.named)
 
-    def _settle(self, state: Reckoning, place: Place, evaluator: Evaluator, before: int) -> list[WireRow]:
-        one, told = self.program.indicators[place.program], state.told[place]
+    def _settle(self, state: Reckoning, desk: Desk, before: int) -> list[WireRow]:
+        """Say every window whose time is over."""
+        one = desk.program
         rows: list[WireRow] = []
         quiet_from = max(before, 0) + one.span_ms + one.hop_ms
-        while settles(told.next_end, one.hold_ms, state.clock):
-            waiting = (state.clock - told.next_end) // one.hop_ms
-            if told.next_end > quiet_from and waiting > MAX_WINDOWS_PER_TICK:
-                told.next_end += (waiting - MAX_WINDOWS_PER_TICK) * one.hop_ms
-            end, told.next_end = told.next_end, told.next_end + one.hop_ms
-            said = told.windows[end] = {}
-            if one.indicator.smooth_s is not None:
-                told.before[end] = dict(told.means)
-            for found in evaluator.rows(end):
-                if self._speechless(state, place, found):
-                    continue
-                row = evaluator.smoothed(found, told.means.get(found.dims))
-                if one.indicator.smooth_s is not None and row.value is not None:
-                    told.means[row.dims] = row.value
-                said[row.dims] = (0, row)
-                rows.append(self._row(state, place, end, row, "settled", 0))
+        while settles(desk.first_end, one.hold_ms, state.clock):
+            end = desk.first_end
+            waiting = (state.clock - end) // one.hop_ms
+            due = desk.at(end)
+            if end > quiet_from and waiting > MAX_WINDOWS_PER_TICK:
+                for site in due:
+                    desk.told[site].next_end += (waiting - MAX_WINDOWS_PER_TICK) * one.hop_ms
+            else:
+                for site, found in desk.evaluator.rows(end, due).items():
+                    rows += self._settled(state, desk, site, end, found)
+            desk.look()
         return rows
 
-    def _correct(self, state: Reckoning, place: Place, evaluator: Evaluator) -> list[WireRow]:
-        told = state.told[place]
+    def _settled(self, state: Reckoning, desk: Desk, site: int, end: int, found: Sequence[Row]) -> list[WireRow]:
+        """Note and say what a window at one site came to."""
+        place, told, smooth = desk.places[site], desk.told[site], desk.program.indicator.smooth_s is not None
         rows: list[WireRow] = []
-        for end in sorted(told.doubted):
-            said = told.windows.get(end)
-            if said is None:
+        told.next_end = end + desk.program.hop_ms
+        said = told.windows[end] = {}
+        if smooth:
+            told.before[end] = dict(told.means)
+        for one in found:
+            if self._speechless(state, place, one):
                 continue
-            for found in evaluator.rows(end):
-                row = evaluator.smoothed(found, told.before.get(end, {}).get(found.dims))
-                rev, old = said.get(row.dims, (-1, None))
-                if row != old and not (old is None and self._speechless(state, place, row)):
-                    said[row.dims] = (rev + 1, row)
-                    rows.append(self._row(state, place, end, row, "corrected" if rev >= 0 else "settled", rev + 1))
-        told.doubted.clear()
+            row = one
+            if smooth:
+                row = desk.evaluator.smoothed(site, one, told.means.get(one.dims))
+                if row.value is not None:
+                    told.means[row.dims] = row.value
+            said[row.dims] = (0, row)
+            rows.append(self._row(state, place, end, row, "settled", 0))
+        return rows
+
+    def _show(self, state: Reckoning, desk: Desk) -> list[WireRow]:
+        """Say how the windows stand that are still open."""
+        one = desk.program
+        rows: list[WireRow] = []
+        for end in sorted({told.next_end for told in desk.told}):
+            if end - one.length_ms >= state.clock:
+                continue
+            for site, found in desk.evaluator.rows(end, desk.at(end), state.clock).items():
+                place, means = desk.places[site], desk.told[site].means
+                rows += [
+                    self._row(
+                        state, place, end, desk.evaluator.smoothed(site, row, means.get(row.dims)), "provisional", -1
+                    )
+                    for row in found
+                    if not (one.elsewhere and self._speechless(state, place, row))
+                ]
+        return rows
+
+    def _correct(self, state: Reckoning, desk: Desk) -> list[WireRow]:
+        """Say anew the windows that late partials have changed."""
+        rows: list[WireRow] = []
+        for end in sorted(set().union(*(told.doubted for told in desk.told))):
+            sites = [site for site, told in enumerate(desk.told) if end in told.doubted and end in told.windows]
+            for site, found in desk.evaluator.rows(end, sites).items():
+                rows += self._corrected(state, desk, site, end, found)
+        for told in desk.told:
+            told.doubted.clear()
+        return rows
+
+    def _corrected(self, state: Reckoning, desk: Desk, site: int, end: int, found: Sequence[Row]) -> list[WireRow]:
+        place, told = desk.places[site], desk.told[site]
+        said, before = told.windows[end], told.before.get(end, {})
+        rows: list[WireRow] = []
+        for one in found:
+            row = desk.evaluator.smoothed(site, one, before.get(one.dims))
+            rev, old = said.get(row.dims, (-1, None))
+            if row != old and not (old is None and self._speechless(state, place, row)):
+                said[row.dims] = (rev + 1, row)
+                rows.append(self._row(state, place, end, row, "corrected" if rev >= 0 else "settled", rev + 1))
         return rows
 
     def _row(self, state: Reckoning, place: Place, end: int, row: Row, maturity: str, rev: int) -> WireRow:
@@ -297,20 +298,25 @@ class Reckoner:
             drop_until(told.before, horizon)
         for one, store in zip(self.program.indicators, state.stores, strict=True):
             store.forget(state.clock - LATENESS_MS - one.span_ms - 3 * one.hop_ms)
+        if state.spots.tidy([grains for store in state.stores for _, grains in store]):
+            self._enlist(state, self.book.at(state.registry))
 
     # ------------------------------------------------------------------ snapshots
 
-    def pack(self, state: Reckoning) -> dict[str, Any]:
-        """The state as plain data."""
-        return {
+    def pack(self, state: Reckoning) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """The state as plain data and columns."""
+        chunks: list[tuple[int, int, Chunk]] = []
+        measures: list[tuple[int, str]] = []
+        for number, store in enumerate(state.stores):
+            for measure, grains in store:
+                chunks += [(len(measures), grain, one) for grain, some in grains.chunks.items() for one in some]
+                measures.append((number, measure))
+        meta = {
             "clock": state.clock,
             "registry": state.registry,
             "sim": state.sim,
-            "stores": [
-                [[*key, [[g, m.value, list(m.counts.items()), m.rows] for g, m in series.grains.items()]]
-                 for key, series in store]
-                for store in state.stores
-            ],
+            "spots": [list(spot) for spot in state.spots.known],
+            "measures": measures,
             "told": [
                 [*place, told.next_end, sorted(told.doubted),
                  [[end, [[rev, *row] for rev, row in said.values()]] for end, said in told.windows.items()],
@@ -319,17 +325,23 @@ class Reckoner:
             ],
             "named": [list(place) for place in sorted(state.named)],
         }  # fmt: skip
+        heads = [(measure, grain, len(one.spots)) for measure, grain, one in chunks]
+        columns = zip(_COLUMNS, _end_to_end([chunk for _, _, chunk in chunks]), strict=True)
+        return meta, {"heads": np.array(heads, np.int64).ravel(), **dict(columns)}
 
-    def unpack(self, meta: Mapping[str, Any], cities: Sequence[str]) -> Reckoning:
+    def unpack(self, meta: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], cities: Sequence[str]) -> Reckoning:
         """Inverse of `pack`. The fleets are made anew from the registry: raises RegistryMissing if it is not there."""
-        state = Reckoning(tuple(cities), [], meta["clock"], meta["registry"], meta["sim"])
+        spots = Spots([Spot(*spot) for spot in meta["spots"]])
+        stores = [Store() for _ in self.program.indicators]
+        state = Reckoning(tuple(cities), stores, spots, meta["clock"], meta["registry"], meta["sim"])
         kinds = [{ref.measure: ref.kind for ref in one.refs} for one in self.program.indicators]
-        for number, entries in enumerate(meta["stores"]):
-            store = Store(self.program.indicators[number].dims)
-            for city, measure, dims, grains in entries:
-                series = store.at(city, measure, dims, kinds[number][measure])
-                series.grains = {g: Merged(value, dict(counts), rows) for g, value, counts, rows in grains}
-            state.stores.append(store)
+        measures = [stores[number].of(name, kinds[number][name]) for number, name in meta["measures"]]
+        at = 0
+        for measure, grain, size in columns["heads"].reshape(-1, 3).tolist():
+            spot, keys, values, rows = (columns[name][at : at + size] for name in _COLUMNS)
+            kept = keys if measures[measure].kind is MeasureKind.MAP else None
+            measures[measure].put(grain, Chunk(spot, kept, values, rows))
+            at += size
         for number, city, next_end, doubted, windows, means, before in meta["told"]:
             said = {end: {row[1]: (row[0], Row(*row[1:])) for row in rows} for end, rows in windows}
             state.told[Place(number, city)] = Told(next_end, said, set(doubted), means, dict(before))
@@ -337,3 +349,13 @@ class Reckoner:
         if state.told:
             self._enlist(state, self.book.at(state.registry))
         return state
+
+
+_COLUMNS = ("spots", "keys", "values", "rows")
+
+
+def _end_to_end(chunks: Sequence[Chunk]) -> list[NDArray[Any]]:
+    """The columns of many chunks, each column in one; the key of what is no map is 0."""
+    keys = [np.zeros(len(one.spots), np.int64) if one.keys is None else one.keys for one in chunks]
+    columns = [[one.spots for one in chunks], keys, [one.values for one in chunks], [one.rows for one in chunks]]
+    return [np.concatenate([np.empty(0, np.int64), *parts]) for parts in columns]

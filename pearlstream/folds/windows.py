@@ -1,164 +1,205 @@
 """Merged measures by window grain: the memory of `indicate`.
 
-A window moves by hops, so all it ever needs are sums per hop: each partial is added to the *grain* (one hop
-long) that its pane lies in, and a window is the merge of its grains. Sums are integers and extremes merge,
-so nothing is lost by that.
+A window moves by hops, so all it ever needs are sums per hop: partials are put to the *grain* (one hop long) that
+their pane lies in, and a window is the merge of its grains. Sums are integers and extremes merge, so nothing is
+lost by that.
+
+Partials are kept as columns, in the order they came; those of one grain are merged when somebody first looks at them.
+What they are about, a city and dimensions, is a number, their *spot*, so that all the cities of an indicator are
+merged in one pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from pearlstream.grouping import Codes, Groups, Ints, codes_of_ints
 from pearlstream.measures import MeasureKind
+from pearlstream.rows import Bools
+
+SPARE_SPOTS = 1000
+"""So many numbers may be in nobody's use before they are given up."""
+
+
+class Spot(NamedTuple):
+    """What partials are about: a city, and dimensions as canonical text."""
+
+    city: str
+    dims: str
 
 
 @dataclass
-class Merged:
-    """A measure over a stretch of time: `value` on its grid (None if no row), or counts by key, and the rows."""
+class Spots:
+    """Spots by number."""
 
-    value: int | None = None
-    counts: dict[int, int] = field(default_factory=dict)
-    rows: int = 0
+    known: list[Spot] = field(default_factory=list)
+    _number: dict[Spot, int] = field(default_factory=dict)
 
-    def add(self, kind: MeasureKind, value: int, rows: int) -> None:
-        """Merge a partial of a measure that is no map."""
-        self.rows += rows
-        self._put(kind, value)
+    def __post_init__(self) -> None:
+        self._number = {spot: number for number, spot in enumerate(self.known)}
 
-    def count(self, keys: Sequence[int], values: Sequence[int], rows: int) -> None:
-        """Merge partials of a map; `rows`: those behind all of them."""
-        self.rows += rows
-        counts = self.counts
-        for key, value in zip(keys, values, strict=True):
-            counts[key] = counts.get(key, 0) + value
+    def number(self, spot: Spot) -> int:
+        """The number of a spot, a new one if it was not known."""
+        found = self._number.get(spot)
+        if found is None:
+            found = self._number[spot] = len(self.known)
+            self.known.append(spot)
+        return found
+
+    def numbers(self, cities: tuple[Ints, Sequence[str]], dims: tuple[Ints, Sequence[str]]) -> Ints:
+        """The numbers of many spots; cities and dimensions as places among words."""
+        (city, towns), (dim, texts) = cities, dims
+        _, first, place = np.unique(city * len(texts) + dim, return_index=True, return_inverse=True)
+        pairs = zip(city[first].tolist(), dim[first].tolist(), strict=True)
+        return np.array([self.number(Spot(towns[c], texts[d])) for c, d in pairs], np.int64)[place]
+
+    def tidy(self, kept: Sequence[Grains]) -> bool:
+        """Give up the numbers that no partial in `kept` has any more, if they are most of them; says whether it did."""
+        chunks = [some for grains in kept for some in grains.chunks.values()]
+        used = np.zeros(len(self.known), bool)
+        for some in chunks:
+            for chunk in some:
+                used[chunk.spots] = True
+        if np.count_nonzero(used) * 2 + SPARE_SPOTS > len(used):
+            return False
+        number = np.cumsum(used) - 1
+        self.known[:] = [spot for spot, alive in zip(self.known, used.tolist(), strict=True) if alive]
+        self.__post_init__()
+        for some in chunks:
+            some[:] = [chunk._replace(spots=number[chunk.spots]) for chunk in some]
+        return True
+
+
+class Chunk(NamedTuple):
+    """Some partials of one measure. `keys`: of a map; `rows`: readings behind each."""
+
+    spots: Ints
+    keys: Ints | None
+    values: Ints
+    rows: Ints
 
     @classmethod
-    def of(cls, kind: MeasureKind, parts: Sequence[Merged]) -> Merged:
-        """Stretches of time merged into one; a single one is that itself, so do not change what you get."""
-        if len(parts) == 1:
-            return parts[0]
-        total = cls()
-        total.merge(kind, parts)
-        return total
+    def joined(cls, chunks: Sequence[Chunk]) -> Chunk:
+        """Several end to end."""
+        spots, keys, values, rows = zip(*chunks, strict=True)
+        together = None if keys[0] is None else np.concatenate(keys)
+        return cls(np.concatenate(spots), together, np.concatenate(values), np.concatenate(rows))
 
-    def merge(self, kind: MeasureKind, others: Sequence[Merged]) -> None:
-        """Merge other stretches of time."""
-        self.rows += sum([other.rows for other in others])
-        if kind is MeasureKind.MAP:
-            counts = self.counts
-            for other in others:
-                for key, count in other.counts.items():
-                    counts[key] = counts.get(key, 0) + count
-            return
-        values = [other.value for other in others if other.value is not None]
-        if values:
-            self._put(kind, _REDUCE[kind](values))
-
-    def _put(self, kind: MeasureKind, value: int) -> None:
-        self.value = value if self.value is None else _REDUCE[kind]((self.value, value))
+    def merged(self, kind: MeasureKind) -> Chunk:
+        """One partial for each spot, or for each spot and key."""
+        codes = codes_of_ints(self.spots)
+        groups = Groups.of(codes if self.keys is None else codes & codes_of_ints(self.keys))
+        keys = None if self.keys is None else self.keys[groups.first]
+        return Chunk(self.spots[groups.first], keys, _REDUCED[kind](groups, self.values), groups.sums(self.rows))
 
 
-_REDUCE: dict[MeasureKind, Callable[[Sequence[int]], int]] = {
-    MeasureKind.SUM: sum,
-    MeasureKind.MIN: min,
-    MeasureKind.MAX: max,
+_REDUCED: Mapping[MeasureKind, Callable[[Groups, Ints], Ints]] = {
+    MeasureKind.SUM: Groups.sums,
+    MeasureKind.MAP: Groups.sums,
+    MeasureKind.MIN: Groups.least,
+    MeasureKind.MAX: Groups.greatest,
 }
 
 
 @dataclass
-class Series:
-    """One measure of one city and one set of dimensions, by grain start (ms)."""
+class Grains:
+    """One measure of one program, by grain start (ms)."""
 
     kind: MeasureKind
-    grains: dict[int, Merged] = field(default_factory=dict)
+    chunks: dict[int, list[Chunk]] = field(default_factory=dict)
 
-    def grain(self, grain_ms: int) -> Merged:
-        """What is merged of the grain that starts at `grain_ms`, nothing if it was not there."""
-        grain = self.grains.get(grain_ms)
-        if grain is None:
-            grain = self.grains[grain_ms] = Merged()
-        return grain
+    def put(self, start_ms: int, chunk: Chunk) -> None:
+        """Add partials of the grain that starts at `start_ms`."""
+        self.chunks.setdefault(start_ms, []).append(chunk)
 
-    def over(self, starts: Iterable[int]) -> list[Merged]:
-        """The grains that start at `starts`, those that there are."""
-        grains = self.grains
-        return [grain for start in starts if (grain := grains.get(start)) is not None]
+    def over(self, starts: Iterable[int]) -> Chunk | None:
+        """All that is known of the grains that start at `starts`, None if that is nothing."""
+        found = []
+        for start in starts:
+            chunks = self.chunks.get(start)
+            if chunks is None:
+                continue
+            if len(chunks) > 1:
+                chunks[:] = [Chunk.joined(chunks).merged(self.kind)]
+            found += chunks
+        return Chunk.joined(found) if len(found) > 1 else found[0] if found else None
 
     def forget(self, before_ms: int) -> None:
         """Drop the grains that start before an instant; one that was begun late goes when those begun before it do."""
-        drop_until(self.grains, before_ms - 1)
+        drop_until(self.chunks, before_ms - 1)
+
+
+class Sums(NamedTuple):
+    """A measure merged line by line: the value on its grid (counts only where `some` came), and the rows behind it."""
+
+    values: Ints
+    rows: Ints
+    some: Bools
+
+
+_IDLE: Mapping[MeasureKind, int] = {
+    MeasureKind.SUM: 0,
+    MeasureKind.MAP: 0,
+    MeasureKind.MIN: np.iinfo(np.int64).max,
+    MeasureKind.MAX: np.iinfo(np.int64).min,
+}
+_ONTO: Mapping[MeasureKind, Any] = {
+    MeasureKind.SUM: np.add,
+    MeasureKind.MAP: np.add,
+    MeasureKind.MIN: np.minimum,
+    MeasureKind.MAX: np.maximum,
+}
+
+
+def summed(kind: MeasureKind, chunk: Chunk | None, lines: Ints, count: int) -> Sums:
+    """Partials merged by line. `lines`: the line, below `count`, that each belongs to; of the keys of a map, all."""
+    values = np.full(count, _IDLE[kind], np.int64)
+    rows, some = np.zeros(count, np.int64), np.zeros(count, bool)
+    if chunk is not None:
+        _ONTO[kind].at(values, lines, chunk.values)
+        np.add.at(rows, lines, chunk.rows)
+        some[lines] = True
+    return Sums(values, rows, some)
+
+
+def counted(chunk: Chunk | None, lines: Ints, count: int) -> list[dict[int, int]]:
+    """The partials of a map merged by line: sums by key."""
+    found: list[dict[int, int]] = [{} for _ in range(count)]
+    if chunk is not None:
+        assert chunk.keys is not None
+        groups = Groups.of(Codes(lines, count) & codes_of_ints(chunk.keys))
+        first = groups.first
+        sums = zip(lines[first].tolist(), chunk.keys[first].tolist(), groups.sums(chunk.values).tolist(), strict=True)
+        for line, key, value in sums:
+            found[line][key] = value
+    return found
 
 
 @dataclass
 class Store:
-    """All series of one program's measures. `names`: the dimensions, sorted, that its rows are kept by; a row is about
-    the series whose dimensions agree in them."""
+    """The measures of one program, by name."""
 
-    names: tuple[str, ...] = ()
-    series: dict[tuple[str, str, str], Series] = field(default_factory=dict)
-    """By city, measure and dimensions (canonical text)."""
-    groups: dict[tuple[str, str], dict[str, dict[str, Series]]] = field(default_factory=dict)
-    """By city and measure: by the group of dimensions that a row is about, and all dimensions."""
+    grains: dict[str, Grains] = field(default_factory=dict)
 
-    def at(self, city: str, measure: str, dims: str, kind: MeasureKind) -> Series:
-        """The series, made if it was not there."""
-        key = (city, measure, dims)
-        found = self.series.get(key)
+    def of(self, measure: str, kind: MeasureKind) -> Grains:
+        """A measure's grains, made if they were not there."""
+        found = self.grains.get(measure)
         if found is None:
-            found = self.series[key] = Series(kind)
-            groups = self.groups.setdefault((city, measure), {})
-            groups.setdefault(narrowed(dims, self.names), {})[dims] = found
+            found = self.grains[measure] = Grains(kind)
         return found
-
-    def of(self, city: str, measure: str, group: str | None = None) -> Iterator[tuple[str, Series]]:
-        """The series of a measure in a city with their dimensions: of all groups, or of one."""
-        for some in self._groups(city, measure, group):
-            yield from some.items()
-
-    def over(self, city: str, measure: str, group: str | None, starts: Iterable[int]) -> list[Merged]:
-        """Of the same series, the grains that start at `starts`, those that there are."""
-        found = []
-        for some in self._groups(city, measure, group):
-            for series in some.values():
-                grains = series.grains
-                for start in starts:
-                    grain = grains.get(start)
-                    if grain is not None:
-                        found.append(grain)
-        return found
-
-    def _groups(self, city: str, measure: str, group: str | None) -> Iterable[dict[str, Series]]:
-        groups = self.groups.get((city, measure))
-        if groups is None:
-            return ()
-        if group is None:
-            return groups.values()
-        some = groups.get(group)
-        return () if some is None else (some,)
-
-    def groups_of(self, city: str, measure: str) -> Iterator[tuple[str, Iterable[Series]]]:
-        """The groups of a measure in a city, each with its series."""
-        for group, some in self.groups.get((city, measure), {}).items():
-            yield group, some.values()
 
     def forget(self, before_ms: int) -> None:
-        """Drop grains before an instant, and series that are left with none."""
-        for key, series in list(self.series.items()):
-            series.forget(before_ms)
-            if not series.grains:
-                city, measure, dims = key
-                del self.series[key]
-                groups = self.groups[city, measure]
-                group = narrowed(dims, self.names)
-                del groups[group][dims]
-                if not groups[group]:
-                    del groups[group]
+        """Drop grains before an instant."""
+        for grains in self.grains.values():
+            grains.forget(before_ms)
 
-    def __iter__(self) -> Iterator[tuple[tuple[str, str, str], Series]]:
-        return iter(self.series.items())
+    def __iter__(self) -> Iterator[tuple[str, Grains]]:
+        return iter(self.grains.items())
 
 
 def narrowed(dims: str, names: tuple[str, ...]) -> str:

@@ -6,12 +6,13 @@ import contextlib
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pearlstream.errors import TermError
-from pearlstream.formula import Formula, Histogram, off_grid
+from pearlstream.formula import Column, Formula, Histogram
 from pearlstream.measures import MeasureKind
 
 NAMES = ["a", "b", "c", "none", "shares", "pairs", "core", "rural"]
@@ -27,8 +28,17 @@ VALUES: dict[str, Any] = {
 }
 
 
+def column(given: Any) -> Column:
+    """A value as a column of one row."""
+    if isinstance(given, float | int):
+        return np.array([given], np.float64)
+    return math.nan if given is None else [given]
+
+
 def value(text: str, **values: Any) -> float | None:
-    return Formula.parse(text, NAMES).evaluate(VALUES | values)
+    columns = {name: column(given) for name, given in (VALUES | values).items()}
+    (found,) = Formula.parse(text, NAMES).over(columns, 1).tolist()
+    return None if math.isnan(found) else found
 
 
 @pytest.mark.parametrize(
@@ -109,11 +119,12 @@ def test_empty_and_absent_maps_have_no_quantile_and_no_shares() -> None:
     nothings: list[Any] = [{}, None]
     for nothing in nothings:
         for text in ("hhi(shares)", "effective(shares)", "evenness(shares, 3)"):
-            assert value(text, shares=nothing) is None
+            found = Formula.parse(text, NAMES).over({"shares": [nothing]}, 1)
+            assert np.isnan(found).all()
     assert value("quantile(core, 0.5)", core=empty) is None
-    assert value("quantile(core, 0.5)", core=None) is None
+    assert np.isnan(Formula.parse("quantile(core, 0.5)", NAMES).over({"core": [None]}, 1)).all()
     assert value("distinct(pairs)", pairs={}) == 0.0
-    assert Formula.parse("a + 1", ["a"]).evaluate({}) is None
+    assert np.isnan(Formula.parse("a + 1", ["a"]).over({}, 1)).all()
 
 
 def test_a_histogram_is_also_a_map() -> None:
@@ -211,9 +222,19 @@ def test_the_order_of_the_text_fixes_the_last_bit() -> None:
     assert value("b * a / 3", a=0.1, b=0.7) == 0.7 * 0.1 / 3
 
 
-def test_a_grid_integer_comes_back_in_its_unit() -> None:
-    assert off_grid(12_345, 3) == 12.345
-    assert off_grid(None, 3) is None
+def test_every_row_is_what_it_would_be_alone() -> None:
+    a, b = np.array([90.0, math.nan, 7.0, -4.0, 0.0]), np.array([10.0, 1.0, 0.0, 2.5, math.nan])
+    for text in (
+        "a / b",
+        "case when a > 1 and b < 5 then sqrt(a) when b is null then -1 else 2 * b end",
+        "greatest(a, b, 0) - least(a, b)",
+        "geomean(a, b)",
+        "1 + (a > b)",
+        "7",
+    ):
+        formula = Formula.parse(text, NAMES)
+        alone = [formula.over({"a": a[at : at + 1], "b": b[at : at + 1]}, 1)[0] for at in range(len(a))]
+        np.testing.assert_array_equal(formula.over({"a": a, "b": b}, len(a)), alone)
 
 
 scalars = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats()
@@ -222,8 +243,8 @@ scalars = st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats()
 @given(a=scalars, b=scalars, c=scalars)
 def test_evaluation_never_fails_and_gives_a_finite_number_or_null(a: Any, b: Any, c: Any) -> None:
     for text in ("a / b", "sqrt(a) * b - c", "greatest(a, b) / least(b, c)", "geomean(a, b, c)", "floor(a * b) + c"):
-        got = Formula.parse(text, NAMES).evaluate({"a": a, "b": b, "c": c})
-        assert got is None or math.isfinite(got)
+        (got,) = Formula.parse(text, NAMES).over({"a": column(a), "b": column(b), "c": column(c)}, 1).tolist()
+        assert not math.isinf(got)
 
 
 @given(st.text("abcnoe()+-*/'\" <>=,.;quantilhdisctADR015\\", max_size=60))

@@ -426,7 +426,7 @@ def test_positions_of_the_output_are_a_chain_of_the_one_partition(world: World) 
     positions = [one["from"].split("/") for one in found]
     assert {tuple(p[:2]) for p in positions} == {("crossings-1", "0")}
     assert [p[2] for p in positions] == ["-1", *(p[3] for p in positions[:-1])]
-    assert {one["fold"] for one in found} == {"cluster@1"}
+    assert {one["fold"] for one in found} == {"cluster@2"}
 
 
 # ---------------------------------------------------------------- on the simulated log, in process, and behind it
