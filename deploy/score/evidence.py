@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -62,6 +62,8 @@ class Evidence:
     uneventful: pl.DataFrame | None = None
     undisturbed: pl.DataFrame | None = None
     labels: Sequence[Label] = ()
+    devices: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many there are, by feed and city."""
 
     @property
     def days(self) -> float:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from deploy.score.evidence import Episode, Evidence, matches
+from deploy.score.explain import explained
 from pearlstream.catalogue.indicator import Indicator
 from pearlstream.catalogue.scenario import Scenario, Truth
 
@@ -66,7 +67,7 @@ def judge(evidence: Evidence, indicators: Mapping[str, Indicator]) -> list[Verdi
     for number, truth in enumerate(evidence.scenario.truth, 1):
         for day in range(days_of(evidence.scenario, truth)):
             found += _judge(evidence, indicators, number, truth, day)
-    return found + list(_always(evidence))
+    return found + list(_always(evidence, indicators))
 
 
 def _judge(
@@ -92,7 +93,7 @@ def _judge(
         case "stay_clear":
             groups: list[tuple[str, ...]] = [(city,) for city in truth.cities]
             for group in groups or [cities]:
-                yield verdict(group[0] if truth.cities else "", _not_clear(evidence, truth, group, shift))
+                yield verdict(group[0] if truth.cities else "", _not_clear(evidence, indicators, truth, group, shift))
         case "move":
             for city in truth.cities or (
                 cities if truth.indicator else evidence.ordinary.cities(truth.feed, truth.field)
@@ -227,9 +228,17 @@ def _in_some(fired: Mapping[str, _Fired], least: int) -> tuple[bool, list[float]
 # ---------------------------------------------------------------- everything else
 
 
-def _not_clear(evidence: Evidence, truth: Truth, cities: Sequence[str], shift: float) -> str:
+def _not_clear(
+    evidence: Evidence, indicators: Mapping[str, Indicator], truth: Truth, cities: Sequence[str], shift: float
+) -> str:
+    """What opened that must not. The claim is about the story: what a fault by lot explains is another matter."""
     between = None if truth.between is None else (truth.between[0] + shift, truth.between[1] + shift)
-    found = [one for city in cities for one in openings(evidence, truth.indicator, city, truth.dims, between)]
+    found = [
+        one
+        for city in cities
+        for one in openings(evidence, truth.indicator, city, truth.dims, between)
+        if not explained(evidence, one, indicators[one.indicator])
+    ]
     return ", ".join(
         f"opened at {evidence.minute(one.opened_ms):+.0f} min in {one.city}{f' ({one.dims})' if one.dims else ''}"
         for one in found[:5]
@@ -308,9 +317,10 @@ def _sums(windows: pl.DataFrame) -> dict[str, float]:
     return {name: total for name, total in sums.items() if total}
 
 
-def _always(evidence: Evidence) -> Iterator[Verdict]:
+def _always(evidence: Evidence, indicators: Mapping[str, Indicator]) -> Iterator[Verdict]:
     """What holds in every scenario: no alert flaps, and each names the sub-item that it speaks for."""
-    often = Counter((one.indicator, one.city, one.dims) for one in evidence.episodes)
+    own = [one for one in evidence.episodes if not explained(evidence, one, indicators[one.indicator])]
+    often = Counter((one.indicator, one.city, one.dims) for one in own)
     allowed = max(OPENINGS, math.ceil(evidence.days))
     flaps = [f"{' '.join(filter(None, key))}: {count}" for key, count in sorted(often.items()) if count > allowed]
     unnamed = sorted({one.indicator for one in evidence.episodes if not one.sub_item})

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from deploy.score.crew import Progress, Run, one_thread, seldom_collected
@@ -22,7 +23,6 @@ from pearlstream.alerts import run_rules
 from pearlstream.catalogue import Catalogue
 from pearlstream.catalogue.scenario import Scenario
 from pearlstream.rules import Rules
-from producers.simulator.labels import Label
 from producers.simulator.plan import Plan, ScenarioAt, make_plan
 from producers.simulator.run import Simulation
 
@@ -87,6 +87,7 @@ def score(task: Task, progress: Progress | None = None) -> Scored:
     run = Run(plan, watched, indicators=sorted(judged), jobs=task.jobs)
     with seldom_collected():
         rows = _kept(run.rows(progress))
+    simulation = Simulation(plan)
     evidence = Evidence(
         scenario=scenario,
         seed=task.seed,
@@ -99,7 +100,12 @@ def score(task: Task, progress: Progress | None = None) -> Scored:
         ordinary=_ordinary(plan, watched),
         uneventful=_compared(plan, scenario, "move", (), task.jobs),
         undisturbed=_compared(plan, scenario, "same", (_calm(plan),), task.jobs),
-        labels=_labels(plan),
+        labels=list(simulation.labels()),
+        devices={
+            (feed, city.id): int(np.count_nonzero(fleet.city == number))
+            for feed, fleet in simulation.fleets.items()
+            for number, city in enumerate(fleet.cities)
+        },
     )
     verdicts = judge(evidence, catalogue.indicators)
     openings = sorted_openings(evidence, catalogue.indicators)
@@ -161,7 +167,3 @@ def _compared(
     feeds = sorted({measure.feed for one in declared for measure in one.measures.values()})
     every = [] if "*" in feeds else feeds
     return _kept(Run(replace(plan, scenarios=others), feeds=every, indicators=sorted(indicators), jobs=jobs).rows())
-
-
-def _labels(plan: Plan) -> list[Label]:
-    return list(Simulation(plan).labels())

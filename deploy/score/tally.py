@@ -10,31 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deploy.score.evidence import MINUTE_MS, Episode, Evidence, matches
+from deploy.score.evidence import Episode, Evidence, matches
+from deploy.score.explain import EXPLAINED_BY, explained
 from deploy.score.judge import DAY_MIN, Verdict, days_of
-from pearlstream.alerts import feed_in
 from pearlstream.catalogue.indicator import Indicator
 
 FALSE_PER_DAY = 2.0
 """Goal: false alerts a day in the whole cluster while nothing happens. With some seventy rules over two dozen cities
 that is one in a thousand series a day; fewer would cost the rules the speed that the other scenarios ask of them."""
-_SILENCE = frozenset({"dropout", "dead", "gateway_outage"})
-_WRONG_VALUES = frozenset({"outlier", "stuck", "unit", "calibration", "drift"})
-_CLOCKS = frozenset({"clock_wrong"})
-"""A wrong clock puts readings where nobody misses them, so they are missed where they belong."""
-EXPLAINED_BY: Mapping[str, frozenset[str]] = {
-    "X09": _SILENCE | _CLOCKS,
-    "X10": _CLOCKS | {"gateway_outage"},
-    "X11": _CLOCKS,
-    "X12": _WRONG_VALUES,
-    "I35c": _SILENCE | _CLOCKS,
-    "I41b": _SILENCE | _CLOCKS,
-    "I51b": _WRONG_VALUES,
-}
-"""Rules that speak of devices and data and not of the city, each with the kinds of faults of which it is right to
-warn: such a fault of the city and feed explains the alert."""
-AFTERMATH_MS = 60 * MINUTE_MS
-"""So long after a fault its traces may still open an alert: a backlog arrives, windows of an hour remember it."""
 
 
 class Sort(StrEnum):
@@ -173,7 +156,7 @@ def sorted_openings(evidence: Evidence, indicators: Mapping[str, Indicator]) -> 
         indicator = indicators[episode.indicator]
         physical = indicator.id not in EXPLAINED_BY and indicator.sub_item != "health"
         sort = _claimed(evidence, episode)
-        if sort is Sort.FALSE and not physical and _explained(evidence, episode, indicator):
+        if sort is Sort.FALSE and not physical and explained(evidence, episode, indicator):
             sort = Sort.FAULT
         found.append(Opening(evidence.scenario.id, evidence.seed, episode, sort, physical))
     return found
@@ -200,23 +183,6 @@ def _claimed(evidence: Evidence, episode: Episode) -> Sort:
                 return Sort.EXPECTED
             sort = Sort.ALLOWED
     return sort
-
-
-def _explained(evidence: Evidence, episode: Episode, indicator: Indicator) -> bool:
-    """Whether something was wrong with the data of this city and feed in the windows that opened the alert."""
-    alert = indicator.alert
-    windows = alert.for_city(episode.city).raise_.count if alert is not None else 1
-    span_ms = (indicator.window.length_s + (windows - 1) * indicator.window.hop_s) * 1000
-    feeds = {measure.feed for measure in indicator.measures.values()}
-    own = feed_in(episode.dims)
-    return any(
-        label.kind in EXPLAINED_BY.get(indicator.id, ())
-        and label.city in ("", episode.city)
-        and (not label.feed or label.feed == own or (not own and ("*" in feeds or label.feed in feeds)))
-        and label.from_ms <= episode.opened_ms
-        and label.until_ms + AFTERMATH_MS >= episode.opened_ms - span_ms
-        for label in evidence.labels
-    )
 
 
 def tally_of(scored: Iterable[tuple[Evidence, Sequence[Verdict], Sequence[Opening], int]]) -> Tally:

@@ -229,6 +229,27 @@ def test_openings_are_expected_allowed_explained_or_false() -> None:
     assert sorts(replace(run, labels=[outage._replace(kind="effect")])) == [Sort.FALSE]
 
 
+def dead(devices: int) -> list[Label]:
+    return [Label("dead", f"d{n}", CITY, "traffic.flow", f"d{n}", at(0), at(240), "") for n in range(devices)]
+
+
+def test_single_devices_explain_a_missing_share_only_if_they_are_enough_of_the_fleet() -> None:
+    run = evidence(alert(35, rule="X09", dims="feed=traffic.flow", sub_item="health"))
+    run = replace(run, devices={("traffic.flow", CITY): 100, ("traffic.flow", OTHER): 9, ("air.quality", CITY): 9})
+    assert sorts(replace(run, labels=dead(4))) == [Sort.FALSE]
+    assert sorts(replace(run, labels=dead(5))) == [Sort.FAULT]
+    assert sorts(replace(run, labels=dead(4) + dead(4))) == [Sort.FALSE]  # the same devices twice
+
+
+def test_what_a_fault_explains_breaks_no_claim_about_the_story_and_is_no_flapping() -> None:
+    rule = {"rule": "X09", "dims": "feed=traffic.flow", "sub_item": "health"}
+    run = evidence(*(alert(20 * n, 20 * n + 9, **rule) for n in range(3)), must="stay_clear", indicator="X09")
+    clear, flaps, _ = judge(run, CATALOGUE.indicators)
+    assert (clear.passed, flaps.passed) == (False, False)
+    clear, flaps, _ = judge(replace(run, labels=dead(1)), CATALOGUE.indicators)
+    assert (clear.passed, flaps.passed) == (True, True)
+
+
 def test_recall_precision_and_false_alerts_a_day_are_counted_over_runs() -> None:
     tally = Tally()
     quiet = evidence(hours=24)
