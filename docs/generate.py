@@ -34,6 +34,7 @@ ADMIT_REASONS: Mapping[str, str] = {
     "integer_range": "a sequence number above 2^63-1",
     "internal_error": "the stage itself failed on the record; the stream went on without it",
     "range": "a value outside the range of a field that is declared `hard`",
+    "seq_conflict": "a number used just before by this device, with another time or other values; the first counts",
     "time_unit": "the time is in another unit than milliseconds",
     "time_unset": "the time lies before 2015: the device's clock was never set",
     "time_zone_suspect": "the time is a whole time zone ahead: local time sent as UTC",

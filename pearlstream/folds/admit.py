@@ -91,7 +91,7 @@ class Admit:
     ticks are believed."""
 
     name = "admit"
-    version = 3
+    version = 4
     source = "readings"
     targets: tuple[str, ...] = ("accepted", "rollups", "crossings", "quarantine")
 

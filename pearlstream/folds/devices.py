@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pearlstream.catalogue.models import Feed
 from pearlstream.folds.order import DeviceOrder, shuffled
 from pearlstream.folds.ranges import MAX_GAPS, Ranges, Seen
+from pearlstream.folds.recent import Recent
 from pearlstream.folds.watch import Watch
 
 DAY_MS = 86_400_000
@@ -94,6 +95,7 @@ class DeviceTable:
     pane_base: list[Ints] = field(default_factory=list)
     pane_gaps: list[dict[int, Ranges]] = field(default_factory=list)
     watch: Watch = field(default_factory=Watch)
+    recent: Recent = field(default_factory=Recent)
 
     @classmethod
     def of(cls, feed: Feed, pane_lengths_s: Sequence[int]) -> DeviceTable:
@@ -131,6 +133,7 @@ class DeviceTable:
             self.pane_top = [_grown(column, size, -1) for column in self.pane_top]
             self.pane_base = [_grown(column, size, 0) for column in self.pane_base]
             self.watch.grow(len(self.top))
+            self.recent.grow(len(self.top))
         if len(self.names) > met:
             self.watch.settle(slice(met, len(self.names)), next(iter(known.values())))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pearlstream.folds.devices import DeviceTable, Irregular, OldRun
 from pearlstream.folds.ranges import Ranges
+from pearlstream.folds.recent import DEPTH, Recent
 
 Columns = dict[str, NDArray[Any]]
 
@@ -35,6 +36,8 @@ def pack_table(table: DeviceTable) -> tuple[dict[str, Any], Columns]:
     }
     columns |= {f"pane_top{i}": column[:size] for i, column in enumerate(table.pane_top)}
     columns |= {f"pane_base{i}": column[:size] for i, column in enumerate(table.pane_base)}
+    columns |= {"recent_name": table.recent.name[:size].ravel(), "recent_said": table.recent.said[:size].ravel()}
+    columns["recent_taken"] = table.recent.taken[:size]
     columns |= {f"watch/{name}": column for name, column in table.watch.pack(size).items()}
     return meta, columns
 
@@ -66,6 +69,9 @@ def unpack_table(table: DeviceTable, meta: Mapping[str, Any], columns: Columns) 
     table.pane_gaps = [{int(row): _read(r) for row, r in gaps.items()} for gaps in meta["pane_gaps"]]
     table.watch.unpack({name[6:]: column for name, column in columns.items() if name.startswith("watch/")})
     table.watch.grow(size)
+    name, said = (columns[which].reshape(-1, DEPTH) for which in ("recent_name", "recent_said"))
+    table.recent = Recent(name, said, columns["recent_taken"])
+    table.recent.grow(size)
     for known in table.index.values():
         own = np.fromiter(known.values(), np.int64, len(known))
         table.watch.settle(own, int(own[0]))

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pearlstream.errors import FrameError
 from pearlstream.fold import Headers
 from pearlstream.folds.checks import Verdicts, check_ranges, check_times, flag_zone_behind
-from pearlstream.folds.devices import FORGOTTEN, RESTART, SUSPECT, DeviceTable, Ints
+from pearlstream.folds.devices import FORGOTTEN, REPEAT, RESTART, SUSPECT, DeviceTable, Ints
 from pearlstream.folds.order import DeviceOrder
+from pearlstream.folds.recent import names_of, said_of
 from pearlstream.folds.rollup import CUT, code_column, time_columns
 from pearlstream.frame import Decoded, bad_ids
 from pearlstream.program import FeedProgram
@@ -181,7 +182,8 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
         "dup_suspect",
         f"{feed.id}/seq: more than 50 repeats in a row; if the device restarted, state `boot` and redrive these",
     )
-    g.repeat = verdict == 1
+    g.repeat = verdict == REPEAT
+    _find_conflicts(g, devices, sound, by_device)
     unbroken = np.zeros(v.rows, bool)
     unbroken[sound] = identity.unbroken
     flag_zone_behind(v, unbroken, g.ts, g.clock, g.offset_ms)
@@ -189,6 +191,22 @@ def judge(g: Gathered, devices: DeviceTable) -> None:
     g.by_device = by_device.only(kept[sound])
     _watch(g, devices, np.flatnonzero(kept))
     g.late = (g.clock >= 0) & ((g.ts // PANE_MS + 1) * PANE_MS + feed.hold_s * 1000 < g.clock)
+
+
+def _find_conflicts(g: Gathered, devices: DeviceTable, sound: Ints, by_device: DeviceOrder) -> None:
+    """Set aside the repeats that say something else than the reading did that they repeat."""
+    name = names_of(g.seq[sound], g.ts[sound], g.run[sound])
+    said = said_of(g.ts[sound], {field: taken(series, sound) for field, series in g.fields.items()})
+    conflict = devices.recent.conflicts(by_device, name, said, g.kept[sound], g.repeat[sound])
+    found = np.zeros(g.verdicts.rows, bool)
+    found[sound] = conflict
+    g.repeat &= ~found
+    g.verdicts.set_aside(
+        found,
+        "seq_conflict",
+        f"{g.program.feed.id}/seq: the device has used this number just before, with another time or other values, and "
+        "the first counts; are there two devices of one name, or does its counter stand still?",
+    )
 
 
 def _watch(g: Gathered, devices: DeviceTable, kept: Ints) -> None:
