@@ -52,28 +52,31 @@ def build(out: Path | None) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 def push(languages: tuple[str, ...], dry_run: bool) -> None:
-    """Bring folder, data sources and dashboards of a Grafana to what the catalogue says.
+    """Bring folder, data sources, dashboards and alert rules of a Grafana to what they should be.
 
     Grafana's address and token come from the settings PEARLSTREAM_GRAFANA__... A second push changes nothing.
+    The rules are about the pipeline and need Prometheus; those about cities come from the stage `alert`.
     """
     from dashboards.build import boards
     from dashboards.grafana import dashboard
     from pearlstream.catalogue import load_catalogue
 
     try:
-        from dashboards.push import Push, connect, sources
+        from dashboards.alerting import alert_rules, contact_points
+        from dashboards.push import Push, Wanted, connect, sources
     except ModuleNotFoundError as missing:
         remedy = "install pearlstream[grafana], or provision the files that `dashboards build` writes"
         raise SettingsError(f"{missing.name} is not installed", remedy=remedy) from None
     settings = _settings()
-    catalogue, wanted = load_catalogue(settings.catalogue.overlays), sources(settings)
+    catalogue, grafana = load_catalogue(settings.catalogue.overlays), settings.grafana
     made = [
         dashboard(board)
         for tongue in TONGUES
         if not languages or tongue.tag in languages
         for board in boards(catalogue, tongue)
     ]
-    changes = list(Push(connect(settings.grafana), dry_run).run(wanted, made))
+    rules = (contact_points(grafana), alert_rules(grafana)) if grafana.prometheus_url else ()
+    changes = list(Push(connect(grafana), dry_run).run(Wanted(sources(settings), made, *rules)))
     for one in changes:
         if one.action != "none":
             keys = f" ({', '.join(one.differs[:8])})" if one.differs else ""

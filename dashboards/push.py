@@ -1,6 +1,7 @@
-"""Boards and data sources in a Grafana: what is there, what would change, and the change.
+"""Boards, data sources and alert rules in a Grafana: what is there, what would change, and the change.
 
-Needs a service account that may write dashboards, folders and data sources, and nothing else. Everything goes by uid.
+Needs a service account that may write dashboards, folders, data sources and alert rules, and nothing else. Everything
+goes by uid; Grafana's tree of notification policies, which has one owner, is left alone.
 Grafana migrates what it is given (it reads back differently), so a board is known by the message of its newest
 version, which holds a hash of what was sent: whoever edits it by hand makes a version with another message.
 """
@@ -8,7 +9,7 @@ version, which holds a hash of what was sent: whoever edits it by hand makes a v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -24,16 +25,27 @@ from pearlstream.settings import Grafana, Settings
 
 FOLDER_TITLE = "Pearlstream"
 TIMEOUT_S = 30.0
+HIDDEN = "[REDACTED]"
+"""Stands where Grafana keeps a secret to itself."""
 Json = dict[str, Any]
 
 
 class Change(NamedTuple):
     """One thing that is or would be done. `differs`: keys that are not as wanted."""
 
-    what: Literal["folder", "data source", "board"]
+    what: Literal["folder", "data source", "board", "contact point", "alert rule"]
     name: str
     action: Literal["create", "update", "none"]
     differs: Sequence[str] = ()
+
+
+class Wanted(NamedTuple):
+    """What a Grafana is to hold. Without Prometheus there are no rules."""
+
+    sources: Sequence[Json] = ()
+    boards: Sequence[Json] = ()
+    contacts: Sequence[Json] = ()
+    rules: Sequence[Json] = ()
 
 
 class Api(Protocol):
@@ -43,6 +55,7 @@ class Api(Protocol):
     datasource: Any
     dashboard: Any
     dashboard_versions: Any
+    alertingprovisioning: Any
 
 
 def connect(settings: Grafana) -> Api:
@@ -68,23 +81,34 @@ class Push:
     api: Api
     dry_run: bool = False
 
-    def run(self, sources: Sequence[Json], boards: Sequence[Json]) -> Iterator[Change]:
+    def run(self, wanted: Wanted) -> Iterator[Change]:
         """Bring Grafana to what is wanted; one change after the other. Raises ServiceError."""
         yield self._guarded(self._folder)
-        for source in sources:
+        for source in wanted.sources:
             yield self._guarded(self._source, source)
-        for board in boards:
+        for board in wanted.boards:
             yield self._guarded(self._board, board)
+        if wanted.contacts:
+            there = self._tried(self.api.alertingprovisioning.get_contactpoints)
+            for contact in wanted.contacts:
+                yield self._guarded(self._contact, contact, {one["uid"]: one for one in there})
+        for rule in wanted.rules:
+            yield self._guarded(self._rule, rule)
 
-    def _guarded(self, step: Any, *arguments: Any) -> Change:
+    def _guarded(self, step: Callable[..., Change], *arguments: Any) -> Change:
+        change: Change = self._tried(step, *arguments)
+        return change
+
+    @staticmethod
+    def _tried(step: Callable[..., Any], *arguments: Any) -> Any:
+        """What a step brings; what Grafana has against it as an error of ours."""
         try:
-            change: Change = step(*arguments)
+            return step(*arguments)
         except GrafanaException as error:
             remedy = "check the rights of its service account" if error.status_code in (401, 403) else "look at its log"
             raise ServiceError(f"Grafana said no: {error.message}", remedy=remedy) from None
         except OSError as error:
             raise ServiceError(f"Grafana cannot be reached: {error}", remedy="check PEARLSTREAM_GRAFANA__URL") from None
-        return change
 
     def _folder(self) -> Change:
         found = _or_none(lambda: self.api.folder.get_folder(FOLDER_UID))
@@ -116,6 +140,29 @@ class Push:
         if found is None:
             return Change("board", wanted["uid"], "create")
         return Change("board", wanted["uid"], "update", sorted(_differs(wanted, found["dashboard"])))
+
+    def _contact(self, wanted: Json, there: Mapping[str, Json]) -> Change:
+        name = f"{wanted['name']} ({wanted['type']})"
+        found = there.get(wanted["uid"])
+        if found is None:
+            if not self.dry_run:
+                self.api.alertingprovisioning.create_contactpoint(wanted)
+            return Change("contact point", name, "create")
+        differs = list(_differs(wanted, found))
+        if differs and not self.dry_run:
+            self.api.alertingprovisioning.update_contactpoint(wanted["uid"], wanted)
+        return Change("contact point", name, "update" if differs else "none", differs)
+
+    def _rule(self, wanted: Json) -> Change:
+        found = _or_none(lambda: self.api.alertingprovisioning.get_alertrule(wanted["uid"]))
+        if found is None:
+            if not self.dry_run:
+                self.api.alertingprovisioning.create_alertrule(wanted)
+            return Change("alert rule", wanted["title"], "create")
+        differs = list(_differs(wanted, found))
+        if differs and not self.dry_run:
+            self.api.alertingprovisioning.update_alertrule(wanted["uid"], wanted)
+        return Change("alert rule", wanted["title"], "update" if differs else "none", differs)
 
     def _newest(self, uid: str) -> str:
         """The message of a board's newest version."""
@@ -151,9 +198,18 @@ def _differs(wanted: Mapping[str, Any], found: Mapping[str, Any], path: str = ""
         if key == "secureJsonData":
             fields = found.get("secureJsonFields") or {}
             yield from (f"secureJsonData.{secret}" for secret in value if not fields.get(secret))
+        elif found.get(key) == HIDDEN:
+            continue  # nobody can tell; Grafana keeps what it was given
         elif isinstance(value, Mapping):
             other = found.get(key)
             yield from _differs(value, other if isinstance(other, Mapping) else {}, f"{name}.")
+        elif isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+            others = found.get(key)
+            if not isinstance(others, list) or len(others) != len(value):
+                yield name
+                continue
+            for place, (one, other) in enumerate(zip(value, others, strict=True)):
+                yield from _differs(one, other, f"{name}.{place}.")
         elif value != found.get(key):
             yield name
 

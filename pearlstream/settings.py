@@ -131,6 +131,10 @@ class Grafana(BaseModel):
     clickhouse_user: str = Field("", description="a user that may only read; empty: ours")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="its password; empty: ours")
     prometheus_url: str = Field("", description="where Grafana reaches Prometheus; empty: there is none")
+    alert_email: str = Field(
+        "", description="whom alerts about the pipeline tell by mail; `;` between several"
+    )
+    alert_webhook: SecretStr = Field(SecretStr(""), description="the same by an HTTP POST: http(s)://host/path")
 
 
 class Logging(BaseModel):

@@ -1,5 +1,6 @@
-"""A server that behaves like Grafana towards `dashboards push`: folders, data sources, dashboards with versions.
+"""A server that behaves like Grafana towards `dashboards push`.
 
+It knows folders, data sources, dashboards with versions, contact points and alert rules.
 Grafana itself cannot be run here. Like it, this one adds fields to what it is given, counts versions, keeps
 secrets to itself, answers 404 to what is not there, and refuses who has no token.
 """
@@ -33,6 +34,8 @@ class TinyGrafana:
     sources: dict[str, Json] = field(default_factory=dict)
     boards: dict[str, Json] = field(default_factory=dict)
     versions: dict[str, list[Json]] = field(default_factory=dict)
+    contacts: dict[str, Json] = field(default_factory=dict)
+    rules: dict[str, Json] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
 
     def answer(self, asked: Asked) -> tuple[int, Any]:
@@ -54,6 +57,14 @@ class TinyGrafana:
                 return 200, {"continueToken": "", "versions": self.versions.get(uid, [])[::-1]}
             case ("POST", "dashboards", "db"):
                 return 200, self.save(asked.body or {})
+            case ("GET", "v1", "provisioning", "contact-points"):
+                return 200, [{**one, "provenance": "api"} for one in self.contacts.values()]
+            case ("POST", "v1", "provisioning", "contact-points") | ("PUT", "v1", "provisioning", "contact-points", _):
+                return 202, self._kept(self.contacts, asked.body)
+            case ("GET", "v1", "provisioning", "alert-rules", uid):
+                return self._found(self.rules, uid)
+            case ("POST", "v1", "provisioning", "alert-rules") | ("PUT", "v1", "provisioning", "alert-rules", _):
+                return self._rule(asked.body or {})
         return 404, {"message": f"no such route: {asked.path}"}
 
     def save(self, body: Json) -> Json:
@@ -65,6 +76,18 @@ class TinyGrafana:
         migrated = {**board, "id": 17, "version": number, "fiscalYearStartMonth": 0}
         self.boards[board["uid"]] = {"dashboard": migrated, "meta": {"folderUid": body.get("folderUid", "")}}
         return {"uid": board["uid"], "status": "success", "version": number}
+
+    def _rule(self, body: Json) -> tuple[int, Any]:
+        """Keep an alert rule; a folder and a contact point that are not there are refused."""
+        receiver = body.get("notification_settings", {}).get("receiver")
+        if body["folderUID"] not in self.folders or (
+            receiver and receiver not in {one["name"] for one in self.contacts.values()}
+        ):
+            return 400, {"message": "folder or receiver does not exist"}
+        added = {"intervalMs": 1000, "maxDataPoints": 43200}
+        steps = [{**step, "model": {**added, **step["model"]}} for step in body["data"]]
+        self.rules[body["uid"]] = {**body, "id": 7, "data": steps, "provenance": "api"}
+        return 201, self.rules[body["uid"]]
 
     @staticmethod
     def _found(kept: dict[str, Json], uid: str) -> tuple[int, Any]:
