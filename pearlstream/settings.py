@@ -2,7 +2,8 @@
 
 Names: prefix `PEARLSTREAM_`, nested with `__` (`PEARLSTREAM_KAFKA__PREFIX`). The TOML file
 (`pearlstream.toml` in the working folder, or the path in `PEARLSTREAM_SETTINGS`) has the same keys in
-tables; the environment wins.
+tables; the environment wins. Between the two stand secrets as files: in the folder that
+`PEARLSTREAM_SECRETS_DIR` names, each file is called like its variable and holds the value.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -90,7 +92,8 @@ class Worker(BaseModel):
     model_config = {"extra": "forbid"}
     snapshot_mb: float = Field(64, description="megabytes read between snapshots of a partition", gt=0)
     snapshot_frames: int = Field(2000, description="records read between snapshots of a partition", ge=1)
-    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics on 127.0.0.1; 0: any free port")
+    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0: any free port")
+    health_host: str = Field("127.0.0.1", description="address that these listen on; they ask for no password")
 
 
 class Sink(BaseModel):
@@ -98,7 +101,8 @@ class Sink(BaseModel):
 
     model_config = {"extra": "forbid"}
     flush_s: float = Field(1.0, description="seconds between cuts", gt=0, le=60)
-    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics on 127.0.0.1; 0: any free port")
+    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0: any free port")
+    health_host: str = Field("127.0.0.1", description="address that these listen on; they ask for no password")
 
 
 class SpoolSettings(BaseModel):
@@ -131,9 +135,7 @@ class Grafana(BaseModel):
     clickhouse_user: str = Field("", description="a user that may only read; empty: ours")
     clickhouse_password: SecretStr = Field(SecretStr(""), description="its password; empty: ours")
     prometheus_url: str = Field("", description="where Grafana reaches Prometheus; empty: there is none")
-    alert_email: str = Field(
-        "", description="whom alerts about the pipeline tell by mail; `;` between several"
-    )
+    alert_email: str = Field("", description="whom alerts about the pipeline tell by mail; `;` between several")
     alert_webhook: SecretStr = Field(SecretStr(""), description="the same by an HTTP POST: http(s)://host/path")
 
 
@@ -172,10 +174,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keyword arguments, then the environment, then the TOML file."""
-        del dotenv_settings, file_secret_settings
+        """Keyword arguments, then the environment, then secrets as files, then the TOML file."""
+        del dotenv_settings
         path = Path(os.environ.get("PEARLSTREAM_SETTINGS", "pearlstream.toml"))
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path))
+        folder = os.environ.get("PEARLSTREAM_SECRETS_DIR") or None
+        secrets = NestedSecretsSettingsSource(file_secret_settings, folder, secrets_nested_delimiter="__")
+        return (init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, path))
 
 
 def load_settings() -> Settings:
@@ -183,6 +187,11 @@ def load_settings() -> Settings:
     named = os.environ.get("PEARLSTREAM_SETTINGS")
     if named and not Path(named).is_file():
         raise SettingsError(f"the settings file {named} does not exist", remedy="mend or unset PEARLSTREAM_SETTINGS")
+    secrets = os.environ.get("PEARLSTREAM_SECRETS_DIR")
+    if secrets and not Path(secrets).is_dir():
+        raise SettingsError(
+            f"the folder of secrets {secrets} does not exist", remedy="mend or unset PEARLSTREAM_SECRETS_DIR"
+        )
     try:
         return Settings()
     except ValidationError as error:

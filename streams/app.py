@@ -81,7 +81,7 @@ class WorkerApp(faust.App):
         limits = Limits(settings.worker.snapshot_frames, round(settings.worker.snapshot_mb * 1_000_000))
         self.stages = [Stage(fold, self, kafka.bootstrap_servers, kafka.prefix, catalogue, limits) for fold in folds]
         self.registry_reader = RegistryReader(kafka.bootstrap_servers, topic_name(kafka.prefix, "devices"), book)
-        self.health = HealthPage(self, settings.worker.health_port)
+        self.health = HealthPage(self, settings.worker.health_port, settings.worker.health_host)
         self.watchdog = Watchdog(self.stages, self.die, idle=lambda: self.recovering or bool(self.broker_error))
         self._taking_over = asyncio.Lock()
         for stage in self.stages:

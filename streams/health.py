@@ -26,7 +26,6 @@ STALLED_S = 15.0
 """Without progress for so long, with input waiting, a stage is not ready."""
 TICK_S = 10.0
 """Without a tick for so long, with input waiting, time stands still."""
-HOST = "127.0.0.1"
 
 
 class Check(NamedTuple):
@@ -101,11 +100,11 @@ def _stage_checks(stage: Stage, now: float) -> list[Check]:
 
 
 class HealthPage:
-    """The page on the loopback address. `port` is the one chosen once it has started."""
+    """The page. `port` is the one chosen once it has started."""
 
-    def __init__(self, app: WorkerApp, port: int) -> None:
+    def __init__(self, app: WorkerApp, port: int, host: str = "127.0.0.1") -> None:
         self.app = app
-        self.port = port
+        self.port, self.host = port, host
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -117,14 +116,14 @@ class HealthPage:
         self._runner = web.AppRunner(page, access_log=None)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, HOST, self.port).start()
+            await web.TCPSite(self._runner, self.host, self.port).start()
         except OSError as error:
             raise ServiceError(
-                f"the health page cannot listen on {HOST}:{self.port}: {error}",
+                f"the health page cannot listen on {self.host}:{self.port}: {error}",
                 remedy="set PEARLSTREAM_WORKER__HEALTH_PORT to a free port, or to 0",
             ) from error
         self.port = self._runner.addresses[0][1]
-        log.info("health page", url=f"http://{HOST}:{self.port}/readyz")
+        log.info("health page", url=f"http://{self.host}:{self.port}/readyz")
 
     async def stop(self) -> None:
         """Stop listening."""

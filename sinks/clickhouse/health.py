@@ -20,7 +20,13 @@ STILL_S = 180.0
 class Health:
     """Serves what the main loop last said about itself. `port` 0 takes any free one. Raises ServiceError."""
 
-    def __init__(self, registry: CollectorRegistry, port: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.status: dict[str, Any] = {"ready": False, "problems": [{"what": "starting", "remedy": "wait"}]}
         self._registry, self._clock, self._turned = registry, clock, clock()
         health = self
@@ -38,10 +44,10 @@ class Health:
                 """Nobody wants a line per probe."""
 
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), Page)
+            self._server = ThreadingHTTPServer((host, port), Page)
         except OSError as error:
             raise ServiceError(
-                f"the health page cannot listen on 127.0.0.1:{port}: {error}",
+                f"the health page cannot listen on {host}:{port}: {error}",
                 remedy="free the port, or set PEARLSTREAM_SINK__HEALTH_PORT=0 for any",
             ) from None
         self._server.daemon_threads = True

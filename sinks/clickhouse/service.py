@@ -78,7 +78,8 @@ def run_sink(settings: Settings, *, status_file: Path | None = None, health_port
         if tape is None:
             return
         sink = Sink(tape, store, catalogue, flush_s=settings.sink.flush_s)
-        health = Health(sink.metrics.registry, settings.sink.health_port if health_port is None else health_port)
+        port = settings.sink.health_port if health_port is None else health_port
+        health = Health(sink.metrics.registry, port, settings.sink.health_host)
         log.info("health page", url=f"http://127.0.0.1:{health.port}")
         try:
             _patiently(lambda: _recount(store, catalogue, tape), stopped)
