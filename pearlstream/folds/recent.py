@@ -105,8 +105,11 @@ def _bits(series: pl.Series) -> NDArray[np.generic]:
         words: Words = Rows(series.to_frame()).words(series.name)
         sums = np.array([*(zlib.crc32(word.encode()) + 1 for word in words.words), 0], np.int64)
         return sums[words.codes]
-    values = series.cast(pl.Float64).to_numpy()
-    return np.where(np.isnan(values), np.nan, values + 0.0).view(np.int64)
+    values = series.cast(pl.Float64).to_numpy() + 0.0  # no negative zero
+    unknown = np.isnan(values)
+    if unknown.any():
+        values[unknown] = np.nan  # one of the many
+    return values.view(np.int64)
 
 
 def _mixed(columns: Iterable[NDArray[np.generic]]) -> Hashes:

@@ -4,7 +4,7 @@ A window moves by hops, so all it ever needs are sums per hop: partials are put 
 their pane lies in, and a window is the merge of its grains. Sums are integers and extremes merge, so nothing is
 lost by that.
 
-Partials are kept as columns, in the order they came; those of one grain are merged when somebody first looks at them.
+Partials are kept as columns, in the order they came; many of one grain are merged when somebody looks at them.
 What they are about, a city and dimensions, is a number, their *spot*, so that all the cities of an indicator are
 merged in one pass.
 """
@@ -22,6 +22,8 @@ from pearlstream.grouping import Codes, Groups, Ints, codes_of_ints
 from pearlstream.measures import MeasureKind
 from pearlstream.rows import Bools
 
+CHUNKS = 8
+"""More chunks of one grain are merged into one when somebody looks at them; fewer cost less as they are."""
 SPARE_SPOTS = 1000
 """So many numbers may be in nobody's use before they are given up."""
 
@@ -124,7 +126,7 @@ class Grains:
             chunks = self.chunks.get(start)
             if chunks is None:
                 continue
-            if len(chunks) > 1:
+            if len(chunks) > CHUNKS:
                 chunks[:] = [Chunk.joined(chunks).merged(self.kind)]
             found += chunks
         return Chunk.joined(found) if len(found) > 1 else found[0] if found else None
