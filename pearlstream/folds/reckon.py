@@ -101,6 +101,8 @@ class Reckoning:
     """Places that some reading has named, where readings count elsewhere than they come from."""
     desks: dict[int, Desk] = field(default_factory=dict)
     """By number of the program; derived from the registry in force and made anew when that changes."""
+    enlisted: bool = False
+    """Whether the desks are those of the registry."""
 
 
 class Reckoner:
@@ -149,7 +151,7 @@ class Reckoner:
         """
         found = self.book.at(registry)
         before, state.clock, state.sim = state.clock, clock, sim
-        if registry != state.registry or not state.told:
+        if registry != state.registry or not state.enlisted:
             state.registry = registry
             self._enlist(state, found)
         return self._tick(state, before)
@@ -164,17 +166,17 @@ class Reckoner:
 
     def _enlist(self, state: Reckoning, registry: Registry) -> None:
         """Note which places have a fleet, or may be named by readings from anywhere."""
-        state.desks = {}
+        state.desks, state.enlisted = {}, True
         fleets, cities, bases = Fleets(registry), self.program.catalogue.cities, self.program.catalogue.bases
         for number, one in self._routes.programs:
             sites: dict[Place, Site] = {}
+            anywhere = EMPTY_FLEET if one.elsewhere and registry.has(one.feeds) else None
             for place, mine in self._places(state, number):
                 fleet = fleets.of(one, mine)
                 if one.elsewhere:
                     if fleet is not None:
                         state.named.add(place)
-                    elif registry.has(one.feeds):
-                        fleet = EMPTY_FLEET
+                    fleet = fleet or anywhere
                 if fleet is None:
                     continue
                 sites[place] = Site(place.city, mine, sum(cities[city].population for city in mine), fleet)
