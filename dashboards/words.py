@@ -140,3 +140,46 @@ TABLE = _name("Table", "表", "表", "Tabela")
 ROWS = _name("Rows", "行数", "行數", "Linhas")
 BYTES = _name("On disk", "磁盘占用", "磁碟佔用", "Em disco")
 PARTS = _name("Parts", "分片数", "分片數", "Partes")
+
+# ---------------------------------------------------------------- our own page
+LIVE = _name("Live", "实时", "即時", "Ao vivo")
+NEWEST_TIME = _name("Newest", "最新", "最新", "Mais recente")
+THEN = _name("Past", "历史", "歷史", "Passado")
+BOARDS = _name("Boards", "看板", "看板", "Painéis")
+LANGUAGE = _name("Language", "语言", "語言", "Língua")
+LIGHT_OR_DARK = _name("Light or dark", "浅色或深色", "淺色或深色", "Claro ou escuro")
+MOMENT = _name("The moment that is shown", "所示时刻", "所示時刻", "O momento mostrado")
+SHOWN_TIME = _name("How much time is shown", "显示的时间范围", "顯示的時間範圍", "Quanto tempo é mostrado")
+EARLIER = _name("Earlier", "更早", "更早", "Mais cedo")
+LATER = _name("Later", "更晚", "更晚", "Mais tarde")
+ALL = _name("All", "全部", "全部", "Todas")
+SHOW = _name("Show", "显示", "顯示", "Mostrar")
+LOADING = _name("Asking the store", "正在查询", "正在查詢", "A consultar o armazém")
+NEEDS_PROMETHEUS = _name("Needs Prometheus", "需要 Prometheus", "需要 Prometheus", "Precisa do Prometheus")
+NOT_SETTLED = _name(
+    "no window of this length has closed yet (it takes {} min)",
+    "尚无此长度的窗口结束(需 {} 分钟)",
+    "尚無此長度的窗口結束(需 {} 分鐘)",
+    "ainda não fechou nenhuma janela deste tamanho (leva {} min)",
+)
+STORE_AWAY = _name(
+    "The store does not answer; what you see is from before.",
+    "存储无应答,所示为此前数据。",
+    "儲存無應答,所示為先前數據。",
+    "O armazém não responde; o que se vê é de antes.",
+)
+STORE_SLOW = _name(
+    "The store takes long to answer; what you see is from before.",
+    "存储应答缓慢,所示为此前数据。",
+    "儲存應答緩慢,所示為先前數據。",
+    "O armazém demora a responder; o que se vê é de antes.",
+)
+STORE_EMPTY = _name(
+    "The store holds no indicators yet.", "存储中尚无指标。", "儲存中尚無指標。", "O armazém ainda não tem indicadores."
+)
+PAGE_AWAY = _name(
+    "This page has lost its server; it tries again.",
+    "页面与服务器断开,正在重试。",
+    "頁面與伺服器斷開,正在重試。",
+    "Esta página perdeu o servidor; tenta de novo.",
+)

@@ -40,6 +40,7 @@ class Lazy(NamedTuple):
 MAP: Mapping[str, Mapping[str, Lazy]] = {
     "See it": {
         "demo": Lazy("deploy.demo.cli:demo", "Run the whole pipeline on this machine, with a live view."),
+        "live": Lazy("dashboards.live.cli:live", "The boards as a page in the browser, without Grafana."),
         "dashboards": Lazy("dashboards.cli:dashboards", "Grafana dashboards, generated from the catalogue."),
     },
     "Put readings in": {

@@ -27,7 +27,7 @@ from pearlstream.errors import SettingsError
 from pearlstream.seal import Seal
 
 SHORTEST_KEY = 16
-"""Characters of a key that seals ticks."""
+"""Characters of a key that seals ticks, and of a token, at the least."""
 
 
 class Kafka(BaseModel):
@@ -139,6 +139,24 @@ class Grafana(BaseModel):
     alert_webhook: SecretStr = Field(SecretStr(""), description="the same by an HTTP POST: http(s)://host/path")
 
 
+class Live(BaseModel):
+    """The page of `pearlstream live`."""
+
+    model_config = {"extra": "forbid"}
+    token: SecretStr = Field(
+        SecretStr(""),
+        description="what a browser must show before it sees the page; needed to listen on an address that others "
+        "reach. 16 characters or more",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _long_enough(cls, given: SecretStr) -> SecretStr:
+        if given.get_secret_value() and len(given.get_secret_value()) < SHORTEST_KEY:
+            raise ValueError(f"a token has {SHORTEST_KEY} characters or more")
+        return given
+
+
 class Logging(BaseModel):
     """Log lines."""
 
@@ -158,6 +176,7 @@ class Settings(BaseSettings):
     sink: Sink = Field(default_factory=Sink)
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
     grafana: Grafana = Field(default_factory=Grafana)
+    live: Live = Field(default_factory=Live)
     log: Logging = Field(default_factory=Logging)
 
     @property

@@ -106,6 +106,11 @@ def _cards(tongue: Tongue, catalogue: Catalogue) -> Iterator[Panel]:
             title=tongue(words.CARD) if card.kind == "target" else tongue(card.name),
             width=9,
             height=5,
-            text=f"### {tongue(card.name)}\n\n{tongue(card.text)}{sources}",
+            text=f"### {tongue(card.name)}\n\n{_no_quote(tongue(card.text))}{sources}",
         )
     yield Panel(kind=Kind.TEXT, title=tongue(words.SIMULATED), width=9, height=4, text=tongue(words.SIMULATED_TEXT))
+
+
+def _no_quote(text: str) -> str:
+    """A text that may begin with "greater than", which Markdown would take for a quotation and leave out."""
+    return text.replace(">", "\\>")

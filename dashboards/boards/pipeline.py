@@ -15,7 +15,7 @@ def pipeline_board(tongue: Tongue, catalogue: Catalogue) -> Board:
     """Rates, lag, freshness, errors, memory, size of the store."""
     sections = [
         Section("", [*_stats(tongue), *_trends(tongue)]),
-        Section(tongue(words.STORE), [_sizes(tongue)]),
+        Section(tongue(words.STORE), [_taken_in(tongue), _sizes(tongue)]),
     ]
     return board_of("pipeline", tongue(words.PIPELINE_BOARD), tongue, catalogue, sections, span="now-1h")
 
@@ -107,6 +107,15 @@ def _trends(tongue: Tongue) -> list[Panel]:
             unit="grafana:bytes",
         ),
     ]
+
+
+def _taken_in(tongue: Tongue) -> Panel:
+    """What the store's own books say came in, for those who have no Prometheus."""
+    return Panel(
+        kind=Kind.TREND, title=tongue(words.RATE), width=24, height=8,
+        queries=(flow.readings_over_time("accepted", "1 = 1"),), unit="/s", decimals=1, least=0,
+        no_data=tongue(words.NO_DATA),
+    )  # fmt: skip
 
 
 def _sizes(tongue: Tongue) -> Panel:

@@ -8,13 +8,13 @@ from dashboards.model import Query, Tongue
 from dashboards.queries.names import CITIES, city_name, indicator_name
 
 
-def readings_over_time(column: str) -> Query:
+def readings_over_time(column: str, where: str = CITIES) -> Query:
     """Readings a second, by feed and by the clock of their admission: accepted, late or dup."""
     return Query(
         f"""SELECT toStartOfInterval(clock_ms, toIntervalSecond(greatest($__interval_s, 60))) AS time, feed AS label,
   sum({column}) / greatest($__interval_s, 60) AS value
 FROM frames
-WHERE {CITIES} AND $__timeFilter_ms(clock_ms)
+WHERE {where} AND $__timeFilter_ms(clock_ms)
 GROUP BY time, feed
 ORDER BY time""",
         series=True,
