@@ -143,6 +143,7 @@ class Live(BaseModel):
     """The page of `pearlstream live`."""
 
     model_config = {"extra": "forbid"}
+    port: int = Field(8600, description="port on 127.0.0.1; 0: any free one", ge=0, le=65_535)
     token: SecretStr = Field(
         SecretStr(""),
         description="what a browser must show before it sees the page; needed to listen on an address that others "

@@ -66,8 +66,8 @@ def span_of(query: Query, first: str) -> Span:
     """The time in an address; `first` is what a board shows if it says nothing. Raises BadAddress."""
     since, until = query.get("from", "") or first, query.get("to", "") or "now"
     if until == "now":
-        length = ago_ms(since) if since.startswith("now") else ago_ms(first)
-        return Span(_within(length))
+        # a moment up to now is a span that grows; ours do not
+        return Span(_within(ago_ms(first if _MOMENT.match(since) else since)))
     to_ms = _moment(until)
     length = ago_ms(since) if since.startswith("now") else to_ms - _moment(since)
     return Span(_within(length), to_ms - to_ms % GRAIN_MS)

@@ -6,16 +6,14 @@ import click
 
 from dashboards.model import TONGUES
 
-PORT = 8600
-
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=PORT, show_default=True, help="0: any free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="0: any free one.  [default: as PEARLSTREAM_LIVE__PORT]")
 @click.option(
     "--lang", type=click.Choice([tongue.tag for tongue in TONGUES]), help="First language.  [default: the browser's]"
 )
-def live(host: str, port: int, lang: str | None) -> None:
+def live(host: str, port: int | None, lang: str | None) -> None:
     """The boards as a page in the browser, without Grafana.
 
     Shows any moment that the store holds and follows the newest. Asks the store that the settings
@@ -34,7 +32,7 @@ def live(host: str, port: int, lang: str | None) -> None:
         settings,
         catalogue,
         host=host,
-        port=port,
+        port=settings.live.port if port is None else port,
         tag=lang or "",
         ready=lambda address: click.echo(f"live view: {address}"),
     )

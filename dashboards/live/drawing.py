@@ -29,7 +29,7 @@ def draw(panel: Panel, answers: Sequence[Answer], look: Look, marks: Sequence[Ma
     if wrong:
         return {"said": wrong, "failed": True}
     rows = [answer.rows for answer in answers]
-    if not any(rows) and panel.kind is not Kind.MAP:
+    if not any(rows):
         return {"said": nothing(panel, look)}
     drawn = _drawn(panel, rows, look, marks)
     return {"kind": panel.kind.value, "unit": panel.unit, "decimals": panel.decimals, **drawn}

@@ -30,6 +30,7 @@ SCENARIO_HELP = "A scenario of the catalogue, by id or alias; repeatable.  [defa
 @click.option("--start", help="ISO time with offset, or now. Default: as the scenario says.")
 @click.option("--faults", metavar="none|default|FILE", default="default", show_default=True, help=FAULTS_HELP)
 @click.option("--headless", is_flag=True, help="Lines now and then in place of the live view.")
+@click.option("--no-page", is_flag=True, help="Do not serve the live view in the browser.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write what came of it as JSON.")
 @click.option("--picture", type=click.Path(dir_okay=False, path_type=Path), help="Write the last view as SVG.")
 def demo(
@@ -41,13 +42,15 @@ def demo(
     start: str | None,
     faults: str,
     headless: bool,
+    no_page: bool,
     report: Path | None,
     picture: Path | None,
 ) -> None:
     """Run the whole pipeline on this machine, with a live view.
 
     Starts a broker and a store (unless the settings name real ones), the sink, a worker and the simulator, and
-    shows the indicators as they come. Ctrl-C ends it cleanly: what is on the way is stored and counted.
+    shows the indicators as they come, here and as a page in the browser. Ctrl-C ends it cleanly: what is on the way
+    is stored and counted.
     Exits with 0 only if every reading produced is accounted for.
     """
     from deploy.demo.clients import Wanted
@@ -56,7 +59,8 @@ def demo(
         speed = 1.0 if start == "now" else 10.0
     played = scenarios or (("SC02", 0),)
     wanted = Wanted(played, speed, seed=seed, duration_ms=duration, rate=rate, start=start, faults=faults)
-    run = prepare(wanted, headless=headless, files=[file for file in (report, picture) if file is not None])
+    files = [file for file in (report, picture) if file is not None]
+    run = prepare(wanted, headless=headless, page=not no_page, files=files)
     outcome = play(run)
     tell(run, outcome, report)
     if picture is not None:
@@ -65,7 +69,7 @@ def demo(
         sys.exit(EXIT_FINDING)
 
 
-def prepare(wanted: Wanted, *, headless: bool, files: Sequence[Path] = ()) -> Run:
+def prepare(wanted: Wanted, *, headless: bool, page: bool = True, files: Sequence[Path] = ()) -> Run:
     """Everything that can be wrong before a process is started is found here.
 
     Raises SettingsError, CatalogueError, ServiceError, or click.UsageError.
@@ -96,7 +100,7 @@ def prepare(wanted: Wanted, *, headless: bool, files: Sequence[Path] = ()) -> Ru
     configure(settings.log.level, folder.log_of("demo").open("a", encoding="utf-8"), json=False)
     console = Console()
     full = console.is_terminal and not console.is_dumb_terminal and not headless
-    return Run(settings, catalogue, wanted, folder, Screen(console, full=full))
+    return Run(settings, catalogue, wanted, folder, Screen(console, full=full), page=page)
 
 
 def _check_start(start: str | None) -> None:

@@ -108,6 +108,18 @@ def served_spec(name: str, life: Life, folder: RunFolder, *options: str) -> Chil
     )
 
 
+def page_spec(life: Life, port: int, folder: RunFolder) -> ChildSpec:
+    """The page in the browser: nobody needs it, so it may fail."""
+    return ChildSpec(
+        name="page",
+        argv=program("live", "--port", str(port)),
+        log_file=folder.log_of("page"),
+        env=environment_of(life.settings),
+        ready=f"{page(port)}/healthz",
+        ready_timeout_s=60.0,
+    )
+
+
 def simulator_spec(wanted: Wanted, life: Life, folder: RunFolder) -> ChildSpec:
     """The simulator: ends by itself when all is played and written, and writes its books then."""
     options = ["--seed", str(wanted.seed), "--ledger", str(life.ledger)]

@@ -13,11 +13,13 @@ from deploy.demo.clients import (
     client_settings,
     health_port,
     page,
+    page_spec,
     served_spec,
     simulator_spec,
 )
 from deploy.demo.folder import RunFolder
 from deploy.demo.watch import Costs
+from deploy.embedded.ports import choose_port
 from deploy.embedded.supervisor import Addresses, Child, EmbeddedServices
 from pearlstream.broker import admin_client, ensure_topics
 from pearlstream.catalogue import Catalogue
@@ -45,6 +47,10 @@ class Pipeline:
         self.costs = Costs()
         self.life: Life | None = None
         self.simulator: Child | None = None
+        self.address = ""
+        """Where the page in the browser is; empty if there is none."""
+        self._page: Child | None = None
+        self._shown = False
         self._settings, self._catalogue, self._wanted, self._tell = settings, catalogue, wanted, tell
         embedded = settings.embedded.model_copy(update={"data_dir": folder.path})
         self._services = EmbeddedServices(
@@ -90,15 +96,41 @@ class Pipeline:
         simulator.start()
         self.simulator = simulator
 
+    def show(self) -> None:
+        """Start the page in the browser, and do not wait for it: whatever becomes of it, the run goes on."""
+        assert self.life is not None
+        port = _port_of_page(self._settings.live.port)
+        self.address = f"{page(port)}/"
+        self._page = child = Child(page_spec(self.life, port, self.folder))
+        threading.Thread(target=self._start_page, args=(child,), name="start-page", daemon=True).start()
+
+    def _start_page(self, child: Child) -> None:
+        try:
+            child.start()
+        except ServiceError as error:
+            if child is not self._page:
+                return  # it was ended before it had begun
+            log.warning("there is no page", error=error.message)
+            self.address = ""
+            self._tell(f"the page in the browser did not start; its log is {child.spec.log_file}")
+        else:
+            self._tell(f"the live view in the browser: {self.address}")
+
     def stop(self) -> None:
         """End everything in order; more than once does no harm."""
         self.stop_simulator()
+        self._stop_page()
         self._services.stop()
 
     def stop_simulator(self) -> None:
         """Ask the simulator for a clean end (what gateways hold is sent, with a last tick) and wait for it."""
         if self.simulator is not None:
             self.simulator.stop()
+
+    def _stop_page(self) -> None:
+        child, self._page = self._page, None
+        if child is not None:
+            child.stop()
 
     # --- watching -------------------------------------------------------------------------------------
 
@@ -116,8 +148,11 @@ class Pipeline:
     @property
     def memory_mb(self) -> float:
         """What all our processes hold at this moment."""
-        everybody = [*self._services.children, *([self.simulator] if self.simulator else [])]
-        return sum(child.rss_bytes() or 0 for child in everybody) / 1e6
+        return sum(child.rss_bytes() or 0 for child in self._everybody) / 1e6
+
+    @property
+    def _everybody(self) -> list[Child]:
+        return [*self._services.children, *(child for child in (self.simulator, self._page) if child is not None)]
 
     def check(self) -> None:
         """Look after everybody; to be called about once a second.
@@ -140,11 +175,11 @@ class Pipeline:
             )
 
     def _note_children(self) -> None:
-        everybody = [*self._services.children, *([self.simulator] if self.simulator else [])]
+        everybody = self._everybody
         pids = {child.spec.name: pid for child in everybody if (pid := child.pid) is not None}
         for child in everybody:
             self.costs.note(child.spec.name, child.pid)
-            if child is not self.simulator:
+            if child not in (self.simulator, self._page):
                 self._note_deaths(child, pids.get(child.spec.name))
         if pids != self._pids:
             self._pids = pids
@@ -181,10 +216,23 @@ class Pipeline:
         self._tell("the broker died, and its log with it: a new run begins in a database of its own")
         self.stop_simulator()
         self.simulator = None
+        self._shown = self._page is not None
+        self._stop_page()
         self._services.stop_clients()
 
     def _broker_back(self, _: Addresses) -> None:
         number = self.life.number + 1 if self.life else 1
         self.begin(number)
         self.play()
+        if self._shown:
+            self.show()
         log.info("a new life of the broker has begun", number=number)
+
+
+def _port_of_page(wanted: int) -> int:
+    """The port that the settings name, any free one if it is taken: two demos may run side by side."""
+    try:
+        return choose_port(wanted, what="the page", setting="PEARLSTREAM_LIVE__PORT")
+    except ServiceError as error:
+        log.info("the page takes another port", reason=error.message)
+        return choose_port(0, what="the page", setting="PEARLSTREAM_LIVE__PORT")

@@ -42,6 +42,8 @@ class Run:
     wanted: Wanted
     folder: RunFolder
     screen: Screen
+    page: bool = True
+    """Whether the page in the browser is served, too."""
     stop: threading.Event = field(default_factory=threading.Event)
     _news: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=50))
     _began: float = field(default_factory=time.monotonic)
@@ -108,6 +110,8 @@ class Run:
             said.append(f"database {pipeline.life.settings.clickhouse.database}")
         with self.screen.step(f"starting the simulator with {told(self.scenarios)}"):
             pipeline.play()
+        if self.page:
+            pipeline.show()
 
     # --- while it runs --------------------------------------------------------------------------------
 
@@ -141,7 +145,8 @@ class Run:
 
     def _new_watcher(self, pipeline: Pipeline) -> Watcher:
         assert pipeline.life is not None
-        hint = f"Ctrl-C ends the run cleanly; logs: {_home(self.folder.logs)}"
+        shown = f"in the browser: {pipeline.address}; " if pipeline.address else ""
+        hint = f"{shown}Ctrl-C ends the run cleanly; logs: {_home(self.folder.logs)}"
         return Watcher(Scene(self.catalogue, self.scenarios, self.wanted.speed, 0.0, hint=hint), pipeline.life).start()
 
     def _scene(self, pipeline: Pipeline, watcher: Watcher) -> Scene:
