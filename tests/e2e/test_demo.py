@@ -7,6 +7,8 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 from demo_process import Demo, assert_exact
@@ -83,12 +85,41 @@ def test_ctrl_c_ends_the_run_cleanly_and_still_counts(tmp_path: Path, demos: lis
     demo = Demo(tmp_path, "--speed", "60")
     demos.append(demo)
     demo.waits_for("first indicators")
+    demo.waits_for("the live view in the browser")
     pids = json.loads(next(demo.data.glob("runs/*/processes.json")).read_text())
     demo.process.send_signal(signal.SIGINT)
     assert demo.ended(180) == 0, demo.said
     assert demo.report["stopped"]
     assert_exact(demo.report)
     assert not [name for name, pid in pids.items() if Path(f"/proc/{pid}").exists()], "something was left running"
+
+
+@pytest.mark.slow
+def test_the_page_in_the_browser_comes_with_the_demo_on_another_port_if_its_own_is_taken(
+    tmp_path: Path, demos: list[Demo]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        demo = Demo(tmp_path, "--speed", "60", "--duration", "5m", PEARLSTREAM_LIVE__PORT=str(port))
+        demos.append(demo)
+        demo.waits_for("the live view in the browser: http://127.0.0.1:")
+        address = demo.said.partition("the live view in the browser: ")[2].split()[0]
+        assert urlsplit(address).port not in (port, None)
+        with urlopen(address, timeout=60) as page:
+            assert "<h1>Cluster overview</h1>" in page.read().decode()
+        assert demo.ended() == 0, demo.said
+    assert_exact(demo.report)
+
+
+@pytest.mark.slow
+def test_a_demo_goes_on_without_the_page(tmp_path: Path, demos: list[Demo]) -> None:
+    demo = Demo(tmp_path, "--speed", "60", "--duration", "10m")
+    demos.append(demo)
+    demo.waits_for("the live view in the browser")
+    demo.kill("page")
+    assert demo.ended() == 0, demo.said
+    assert_exact(demo.report)
+    assert "page" not in demo.report["restarts"]
 
 
 def test_a_taken_port_is_said_with_its_setting(tmp_path: Path, demos: list[Demo]) -> None:

@@ -125,9 +125,10 @@ function filling([west, south, east, north], width, height) {
 const SIDES = [
   ["right", [0, 0], 0, -0.5], ["left", [0, 0], -1, -0.5], ["top", [0, 0], -0.5, -1], ["bottom", [0, 0], -0.5, 0],
   ["right", [-2, -11], 0, -0.5], ["right", [-2, 11], 0, -0.5], ["left", [2, -11], -1, -0.5], ["left", [2, 11], -1, -0.5],
-  ["top", [24, 0], -0.5, -1], ["top", [-24, 0], -0.5, -1], ["bottom", [24, 0], -0.5, 0], ["bottom", [-24, 0], -0.5, 0],
+  ["top", [14, 0], -0.5, -1], ["top", [-14, 0], -0.5, -1], ["bottom", [14, 0], -0.5, 0], ["bottom", [-14, 0], -0.5, 0],
+  ["top", [26, 0], -0.5, -1], ["top", [-26, 0], -0.5, -1], ["bottom", [26, 0], -0.5, 0], ["bottom", [-26, 0], -0.5, 0],
 ];
-const GAP = 9;
+const GAP = 8;
 
 function beside([x, y], [side, [right, down], over, above], wide, high) {
   const gap = { right: [GAP, 0], left: [-GAP, 0], top: [0, -GAP], bottom: [0, GAP] }[side];
@@ -135,12 +136,12 @@ function beside([x, y], [side, [right, down], over, above], wide, high) {
   return [left, top, left + wide, top + high];
 }
 
-const TRIES = 40;
-const found = new Map(); // names and room -> sides: names must not jump when a sign is added to one
+const TRIES = 150;
+const found = new Map(); // names, signs and room -> sides
 
 // Where each name stands: of some orders in which they may choose, the one that leaves the fewest without a place.
 function sides(points, room, fontSize) {
-  const key = `${points.map((one) => one.name).join()} ${room.degrees} ${fontSize}`;
+  const key = `${points.map((one) => one.label?.formatter ?? one.name).join()} ${room.degrees} ${fontSize}`;
   if (!found.has(key)) {
     const tries = Array.from({ length: TRIES }, (_, seed) => chosenSides(points, room, fontSize, seed));
     found.set(key, tries.reduce((best, one) => (one.homeless < best.homeless ? one : best)).sides);
@@ -153,7 +154,7 @@ function sides(points, room, fontSize) {
 
 function chosenSides(points, { scale, squeeze, degrees: [west, south, east, north] }, fontSize, seed) {
   const spots = points.map(({ value }) => [(value[0] - west) * scale * squeeze, (north - value[1]) * scale]);
-  const taken = spots.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
+  const taken = spots.map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
   const [width, height] = [(east - west) * scale * squeeze, (north - south) * scale];
   const free = (box, own) =>
     box[0] >= 0 && box[1] >= 0 && box[2] <= width && box[3] <= height &&
@@ -162,10 +163,11 @@ function chosenSides(points, { scale, squeeze, degrees: [west, south, east, nort
   const made = points.map(() => 0);
   let homeless = 0;
   for (const at of [...points.keys()].sort((one, other) => rank(one) - rank(other))) {
-    const wide = fontSize * [...points[at].name].reduce((sum, sign) => sum + (sign.charCodeAt(0) > 0x2e80 ? 1 : 0.56), 0.5);
-    const boxes = SIDES.map((side) => beside(spots[at], side, wide, fontSize * 1.1));
+    const text = points[at].label?.formatter ?? points[at].name;
+    const wide = fontSize * [...text].reduce((sum, sign) => sum + (sign.charCodeAt(0) > 0x2e80 ? 1 : 0.6), 0);
+    const boxes = SIDES.map((side) => beside(spots[at], side, wide, fontSize * 1.05));
     const side = boxes.findIndex((box) => free(box, at));
-    homeless += side < 0;
+    if (side < 0) homeless += points[at].symbolSize ? 10 : 1; // what is larger is what one must see
     made[at] = Math.max(0, side);
     taken.push(boxes[made[at]]);
   }
@@ -200,7 +202,7 @@ function map(option, told, c, shown, chart) {
     echarts.registerMap(name, { type: "FeatureCollection", features: [feature] });
   }
   const formatter = (one) => (one.data?.facts ? tip(one.name, one.data.facts) : "");
-  const fontSize = chart.getWidth() < 480 ? 10 : 12;
+  const fontSize = chart.getWidth() < 480 ? 10 : 11;
   return {
     ...rest,
     tooltip: tooltip(c, formatter),

@@ -193,9 +193,7 @@ def test_the_slider_shows_any_moment_and_live_comes_back(tab: Callable[..., Seen
         }""",
         ALERT_MS - 600_000,
     )
-    seen.tab.wait_for_function(
-        "document.querySelector('article.table .said')?.textContent.includes('Nothing is wrong')"
-    )
+    seen.tab.locator("article.table .said", has_text="Nothing is wrong").first.wait_for()
     assert seen.tab.get_attribute("#live", "aria-pressed") == "false"
     assert seen.tab.inner_text("#clock").endswith("12:50:00 UTC+8")
     assert f"to={ALERT_MS - 600_000}" in seen.tab.url
