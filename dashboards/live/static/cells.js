@@ -11,7 +11,7 @@ function safe(link) {
   return link.startsWith("/d/") ? link : "#";
 }
 
-const MANY = 5; // with more columns a row is broken into lines on a phone
+const MANY = 4; // with more columns a row is broken into lines on a phone
 const className = (head) => ["number", "short", "moment"].filter((name) => head[name]).join(" ");
 
 function cell(told, head) {
