@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -83,9 +84,11 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def address(filled: ClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`pearlstream live` as a process."""
-    yield from served(filled, tmp_path_factory.mktemp("live"))
+    with served(filled, tmp_path_factory.mktemp("live")) as at:
+        yield at
 
 
+@contextmanager
 def served(store: ClickHouse, folder: Path) -> Iterator[str]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PEARLSTREAM_")}
     environment |= {
@@ -98,12 +101,15 @@ def served(store: ClickHouse, folder: Path) -> Iterator[str]:
     with (folder / "err.txt").open("wb") as errors:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
     assert process.stdout is not None
-    line = process.stdout.readline()
-    assert "http://127.0.0.1:" in line, (folder / "err.txt").read_text()
-    yield line.split()[-1].rstrip("/")
-    process.terminate()
-    assert process.wait(20) == 0
-    process.stdout.close()
+    try:
+        line = process.stdout.readline()
+        assert "http://127.0.0.1:" in line, (folder / "err.txt").read_text()
+        yield line.split()[-1].rstrip("/")
+    finally:
+        process.terminate()
+        code = process.wait(20)
+        process.stdout.close()
+    assert code == 0
 
 
 @pytest.fixture
@@ -249,7 +255,7 @@ def test_live_follows_what_comes_without_drawing_all_anew(
     migrate(Store(settings), catalogue)
     store = Store(settings, inside=True)
     windows(store, catalogue)
-    for address in served(settings, tmp_path):
+    with served(settings, tmp_path) as address:
         seen = tab(at=address).open(f"/d/{OVERVIEW}")
         seen.drawn(CITIES)
         assert seen.tab.inner_text("#open-alerts") == "✓ 0"
